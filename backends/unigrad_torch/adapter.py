@@ -1,0 +1,266 @@
+"""The PyTorch adapter: ``autograd.grad`` on leaves of our own, never on the user's.
+
+A derivative keeps its graph only if something outside may differentiate through it: a tensor
+of the user's, or of an enclosing derivative, that the outputs depend on. Inside functorch
+transforms and ``torch.compile``, ``torch.func`` does the work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import array_api_compat.torch
+import numpy as np
+import torch
+import torch.nn.functional
+
+from unigrad.backend import Backend, FlatFunction, HvpMethod, Pullback
+from unigrad_torch import spec
+from unigrad_torch.custom import apply_rule
+from unigrad_torch.graph import Leaf, escapes
+from unigrad_torch.models import functional_module
+
+__all__ = ["TorchBackend"]
+
+Tensor: TypeAlias = torch.Tensor
+
+
+class TorchBackend(Backend):
+    """PyTorch."""
+
+    name = spec.name
+    capabilities = spec.capabilities
+    array_types = (torch.Tensor,)
+
+    @property
+    def ops(self) -> Mapping[str, Callable[..., Tensor]]:  # type: ignore[override]
+        return _OPS
+
+    @property
+    def xp(self) -> Any:
+        return array_api_compat.torch
+
+    # ---------------------------------------------------------------- array glue
+
+    def asarray(self, x: Any, *, dtype: str | None = None, like: Tensor | None = None) -> Tensor:
+        kind = None if dtype is None else getattr(torch, dtype)
+        device = None if like is None else like.device
+        if isinstance(x, torch.Tensor):
+            return x.detach().to(device=device, dtype=kind, copy=True)
+        values = np.asarray(x, order="C")  # torch refuses negative strides and foreign byte orders
+        native = values.astype(values.dtype.newbyteorder("="), copy=False)
+        return torch.tensor(native, dtype=kind, device=device)
+
+    def to_numpy(self, x: Tensor) -> np.ndarray[Any, Any]:
+        plain = x.detach().resolve_conj().resolve_neg().cpu()
+        if plain.dtype is torch.bfloat16:
+            plain = plain.float()
+        return np.array(plain.numpy())
+
+    def dtype(self, x: Tensor) -> str:
+        return str(x.dtype).removeprefix("torch.")
+
+    def zeros_like(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+    def inner(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> Tensor:
+        terms = []
+        for x, y in zip(xs, ys, strict=True):
+            if x.is_complex():
+                terms.append(torch.sum(x.real * y.real + x.imag * y.imag))
+            else:
+                terms.append(torch.sum(x * y))
+        return torch.stack(terms).sum()
+
+    def stop_gradient(self, x: Tensor) -> Tensor:
+        return x.detach()
+
+    def is_concrete(self, x: Tensor) -> bool:
+        return not _transformed()
+
+    def release(
+        self,
+        results: Sequence[Tensor],
+        inputs: Sequence[Any],
+        like: Sequence[Any] | None = None,
+    ) -> list[Tensor]:
+        if _transformed():
+            return list(results)
+        taken = {x.untyped_storage().data_ptr() for x in inputs if isinstance(x, torch.Tensor)}
+        own = []
+        for y in results:
+            # A gradient may be the cotangent itself, or one number broadcast by strides of 0.
+            y = y.clone() if y.untyped_storage().data_ptr() in taken or 0 in y.stride() else y
+            taken.add(y.untyped_storage().data_ptr())
+            own.append(y)
+        return own
+
+    # ---------------------------------------------------------------- derivatives
+
+    def vjp(
+        self, f: FlatFunction, primals: Sequence[Tensor]
+    ) -> tuple[tuple[Tensor, ...], Pullback]:
+        if _transformed():
+            return _functorch_vjp(f, primals)
+        outer = torch.is_grad_enabled()
+        with _recording():
+            leaf = Leaf(primals, outer)
+            with leaf:
+                outputs = f(*leaf.tensors)
+            kept = outer and escapes(outputs, leaf)
+
+            def pullback(cotangents: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+                through = torch.is_grad_enabled() and (
+                    kept or any(c is not None and c.requires_grad for c in cotangents)
+                )
+                with _recording():
+                    return _gradients(
+                        outputs, leaf.tensors, cotangents, create_graph=through, retain_graph=True
+                    )
+
+        return _freed(outputs, kept), pullback
+
+    def value_and_grad(
+        self, f: FlatFunction, primals: Sequence[Tensor]
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
+        if _transformed():
+            return super().value_and_grad(f, primals)
+        outer = torch.is_grad_enabled()
+        with _recording():
+            leaf = Leaf(primals, outer)
+            with leaf:
+                outputs = f(*leaf.tensors)
+            kept = outer and escapes(outputs, leaf)
+            seeds = [None] * len(outputs)
+            grads = _gradients(outputs[:1], leaf.tensors, seeds[:1], kept, kept, seeded=False)
+        return _freed(outputs, kept), grads
+
+    def jvp(
+        self, f: FlatFunction, primals: Sequence[Tensor], tangents: Sequence[Tensor | None]
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
+        moved = tuple(
+            torch.zeros_like(x) if t is None else t for x, t in zip(primals, tangents, strict=True)
+        )
+        with torch.inference_mode(False) if torch.is_inference_mode_enabled() else _NOTHING:
+            outputs, out = torch.func.jvp(f, tuple(primals), moved)
+        return outputs, out
+
+    def hvp(
+        self,
+        f: FlatFunction,
+        primals: Sequence[Tensor],
+        tangents: Sequence[Tensor],
+        method: HvpMethod,
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...], tuple[Tensor | None, ...]]:
+        if method == "forward_over_reverse" or _transformed():
+            return super().hvp(f, primals, tangents, method)
+        outer = torch.is_grad_enabled()
+        with _recording():
+            leaf = Leaf(primals, outer)
+            with leaf:
+                outputs = f(*leaf.tensors)
+            kept = outer and (escapes(outputs, leaf) or any(v.requires_grad for v in tangents))
+            grads = _gradients(outputs[:1], leaf.tensors, [None], True, True, seeded=False)
+            curved = [(g, v) for g, v in zip(grads, tangents, strict=True) if g is not None]
+            products = _gradients(
+                [g for g, _ in curved], leaf.tensors, [v for _, v in curved], kept, kept
+            )
+        freed = tuple(None if g is None else g if kept else g.detach() for g in grads)
+        return _freed(outputs, kept), freed, products
+
+    def custom_vjp(
+        self,
+        forward: Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor, ...]]],
+        backward: Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor | None]],
+        primals: Sequence[Tensor],
+    ) -> tuple[Tensor, ...]:
+        return apply_rule(forward, backward, primals, transformed=_transformed())
+
+    # ---------------------------------------------------------------- more than derivatives
+
+    def jit(self, f: FlatFunction) -> FlatFunction:
+        # torch.compile counts recompilations by code object: each signature gets its own.
+        code, closure = f.__code__.replace(), f.__closure__
+        own = types.FunctionType(code, f.__globals__, f.__name__, f.__defaults__, closure)
+        compiled: FlatFunction = torch.compile(own)
+        return compiled
+
+    def functional(self, model: Any) -> tuple[Callable[..., Any], dict[str, Tensor]] | None:
+        return functional_module(model) if isinstance(model, torch.nn.Module) else None
+
+
+_NOTHING = contextlib.nullcontext()
+
+
+def _transformed() -> bool:
+    """Whether a functorch transform or a compilation is under way."""
+    return torch._C._functorch.peek_interpreter_stack() is not None or torch.compiler.is_compiling()
+
+
+@contextlib.contextmanager
+def _recording():  # type: ignore[no-untyped-def]
+    """Gradients on, inference mode off, whatever surrounds us; as before afterwards."""
+    if torch.is_inference_mode_enabled():
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    else:
+        with torch.enable_grad():
+            yield
+
+
+def _freed(outputs: Sequence[Tensor], kept: bool) -> tuple[Tensor, ...]:
+    return tuple(outputs) if kept else tuple(y.detach() for y in outputs)
+
+
+def _gradients(
+    outputs: Sequence[Tensor],
+    primals: Sequence[Tensor],
+    cotangents: Sequence[Tensor | None],
+    create_graph: bool,
+    retain_graph: bool,
+    *,
+    seeded: bool = True,
+) -> tuple[Tensor | None, ...]:
+    pairs = [
+        (y, c)
+        for y, c in zip(outputs, cotangents, strict=True)
+        if y.requires_grad and (c is not None or not seeded)
+    ]
+    if not pairs:
+        return (None,) * len(primals)
+    grads = torch.autograd.grad(
+        [y for y, _ in pairs],
+        primals,
+        [c for _, c in pairs] if seeded else None,
+        retain_graph=retain_graph,
+        create_graph=create_graph,
+        allow_unused=True,
+    )
+    return tuple(g.to_dense() if g is not None and g.is_sparse else g for g in grads)
+
+
+def _functorch_vjp(
+    f: FlatFunction, primals: Sequence[Tensor]
+) -> tuple[tuple[Tensor, ...], Pullback]:
+    outputs, pull = torch.func.vjp(f, *primals)
+
+    def pullback(cotangents: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+        full = tuple(
+            torch.zeros_like(y) if c is None else c
+            for y, c in zip(outputs, cotangents, strict=True)
+        )
+        grads: tuple[Tensor | None, ...] = pull(full)
+        return grads
+
+    return outputs, pullback
+
+
+def _conv2d(x: Tensor, w: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
+    return torch.nn.functional.conv2d(x, w, stride=stride, padding=padding)
+
+
+_OPS: Mapping[str, Callable[..., Tensor]] = MappingProxyType({"conv2d": _conv2d})

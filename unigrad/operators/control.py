@@ -1,0 +1,270 @@
+"""What changes a derivative from inside the function: stop_gradient, custom_vjp; and jit."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from unigrad import trees
+from unigrad.backend import Array, Backend, is_complex, is_floating
+from unigrad.errors import ArgumentError, ShapeError, StructureError
+from unigrad.registry import NEUTRAL_TYPES, backend_of, owner
+
+__all__ = ["custom_vjp", "jit", "stop_gradient"]
+
+
+def stop_gradient(tree: Any) -> Any:
+    """The same values, constant for every derivative at every level.
+
+    >>> import unigrad as ug
+    >>> print(ug.grad(lambda x: x * ug.stop_gradient(x))(3.0))
+    3.0
+    """
+
+    def stopped(leaf: Any) -> Any:
+        backend = owner(type(leaf))
+        return leaf if backend is None else backend.stop_gradient(leaf)
+
+    return trees.map_leaves(stopped, tree)
+
+
+class custom_vjp:
+    """A function with a derivative of one's own, differentiable to any order.
+
+    ``forward(*args)`` returns (output, residuals); ``backward(residuals, cotangent)`` returns a
+    tuple with one cotangent for each argument, ``None`` for one that has none. The backward
+    rule is itself differentiated for higher orders, residuals included.
+
+    Raises:
+        ArgumentError: if it is called before `defvjp`.
+        StructureError, ShapeError: if ``backward`` returns what does not match the arguments.
+        UnsupportedError: on a backend that takes no custom rules.
+
+    >>> import unigrad as ug
+    >>> @ug.custom_vjp
+    ... def cube(x):
+    ...     return x**3
+    >>> cube.defvjp(lambda x: (x**3, x), lambda x, u: (u * 3 * x**2,))
+    >>> print(ug.grad(cube)(2.0), ug.grad(ug.grad(cube))(2.0))
+    12.0 12.0
+    """
+
+    def __init__(self, f: Callable[..., Any]) -> None:
+        self.f = f
+        self._forward: Callable[..., tuple[Any, Any]] | None = None
+        self._backward: Callable[[Any, Any], tuple[Any, ...]] | None = None
+        functools.update_wrapper(self, f)
+
+    def defvjp(
+        self,
+        forward: Callable[..., tuple[Any, Any]],
+        backward: Callable[[Any, Any], tuple[Any, ...]],
+    ) -> None:
+        """Set the rule."""
+        self._forward, self._backward = forward, backward
+
+    def __call__(self, *args: Any) -> Any:
+        if self._forward is None or self._backward is None:
+            name = getattr(self.f, "__name__", "f")
+            raise ArgumentError(f"{name} has no rule yet; type: {name}.defvjp(forward, backward)")
+        leaves, _ = trees.flatten(args)
+        backend = backend_of(leaves)
+        places = [i for i, x in enumerate(leaves) if _smooth(backend, x)]
+        primals = [_native(backend, leaves[i]) for i in places]
+        rule = _Rule(self._forward, self._backward, backend, args, places)
+        with backend.scope(leaves) or contextlib.nullcontext():
+            outputs = backend.custom_vjp(rule.forward, rule.backward, primals)
+        return trees.unflatten(rule.output, outputs)
+
+
+class _Rule:
+    """A user's rule on trees, as the adapter sees it: on flat arrays."""
+
+    def __init__(
+        self,
+        forward: Callable[..., tuple[Any, Any]],
+        backward: Callable[[Any, Any], tuple[Any, ...]],
+        backend: Backend,
+        args: tuple[Any, ...],
+        places: Sequence[int],
+    ) -> None:
+        self._user_forward, self._user_backward = forward, backward
+        self._backend = backend
+        self._args = args
+        self._leaves, self._treedef = trees.flatten(args)
+        self._places = list(places)
+        self._residual_leaves: list[Any] = []
+        self._residual_places: list[int] = []
+        self._residuals: trees.TreeDef
+        self.output: trees.TreeDef
+
+    def forward(self, *primals: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        leaves = list(self._leaves)
+        for i, x in zip(self._places, primals, strict=True):
+            leaves[i] = x
+        result = self._user_forward(*trees.unflatten(self._treedef, leaves))
+        if not (isinstance(result, tuple) and len(result) == 2):
+            raise StructureError(
+                f"forward must return a pair (output, residuals), got {type(result).__name__}"
+            )
+        outputs, self.output = trees.flatten(result[0])
+        kept, self._residuals = trees.flatten(result[1])
+        own = self._backend.array_types
+        self._residual_places = [i for i, x in enumerate(kept) if isinstance(x, own)]
+        self._residual_leaves = [None if isinstance(x, own) else x for x in kept]
+        arrays = tuple(kept[i] for i in self._residual_places)
+        return tuple(_native(self._backend, y) for y in outputs), arrays
+
+    def backward(
+        self, residuals: Sequence[Array], cotangents: Sequence[Array]
+    ) -> list[Array | None]:
+        kept = list(self._residual_leaves)
+        for i, r in zip(self._residual_places, residuals, strict=True):
+            kept[i] = r
+        grads = self._user_backward(
+            trees.unflatten(self._residuals, kept), trees.unflatten(self.output, cotangents)
+        )
+        if not isinstance(grads, tuple) or len(grads) != len(self._args):
+            raise StructureError(
+                f"backward must return a tuple of {len(self._args)} cotangents, one for each "
+                f"argument, got {grads!r:.80}"
+            )
+        found: list[Array | None] = []
+        for k, (grad, arg) in enumerate(zip(grads, self._args, strict=True)):
+            leaves, treedef = trees.flatten(arg)
+            if grad is None:
+                found += [None] * len(leaves)
+                continue
+            given, structure = trees.flatten(grad)
+            if structure != treedef:
+                raise StructureError(
+                    f"backward returned {structure} for argument {k}, which is {treedef}"
+                )
+            found += [self._checked(g, x, k) for g, x in zip(given, leaves, strict=True)]
+        return [found[i] for i in self._places]
+
+    def _checked(self, grad: Any, leaf: Any, argument: int) -> Any:
+        if not _smooth(self._backend, leaf):
+            return None
+        array = _native(self._backend, grad)
+        shape = tuple(np.shape(leaf)) if isinstance(leaf, NEUTRAL_TYPES) else None
+        wanted = self._backend.shape(leaf) if shape is None else shape
+        if self._backend.shape(array) != wanted:
+            raise ShapeError(
+                f"backward returned shape {self._backend.shape(array)} for argument {argument}, "
+                f"which has shape {wanted}"
+            )
+        return array
+
+
+def _smooth(backend: Backend, leaf: Any) -> bool:
+    if isinstance(leaf, backend.array_types):
+        kind = backend.dtype(leaf)
+    elif isinstance(leaf, NEUTRAL_TYPES):
+        kind = np.asarray(leaf).dtype.name
+    else:
+        return False
+    return is_floating(kind) or is_complex(kind)
+
+
+def _native(backend: Backend, leaf: Any) -> Array:
+    own = isinstance(leaf, backend.array_types)
+    return backend.prepare(leaf) if own else backend.asarray(leaf)
+
+
+class jit:
+    """The function, compiled where its backend can: jax.jit, tf.function, torch.compile.
+
+    On a backend without a compiler (its ``capabilities.jit`` is false) it runs as it is.
+    Arrays are traced; every other leaf, numbers included, is part of the signature, so that a
+    number that changes from call to call compiles again: pass it as an array.
+
+    Args:
+        f: a function of trees of arrays; it must be free of side effects.
+        backend: the backend to use; by default that of the arrays (S11).
+
+    >>> import numpy as np, unigrad as ug
+    >>> print(ug.jit(ug.grad(lambda x: np.sum(x**2)))(np.array([1.0, 2.0])))
+    [2. 4.]
+    """
+
+    def __init__(self, f: Callable[..., Any], *, backend: str | Backend | None = None) -> None:
+        if not callable(f):
+            raise ArgumentError(f"ug.jit needs a function, got {type(f).__name__}")
+        self.f = f
+        self._explicit = backend
+        self._lock = threading.Lock()
+        self._compiled: dict[Any, _Compiled] = {}
+        functools.update_wrapper(self, f)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        leaves, treedef = trees.flatten((args, kwargs))
+        backend = backend_of(leaves, self._explicit)
+        if not backend.capabilities.jit:
+            return self.f(*args, **kwargs)
+        traced = tuple(isinstance(x, backend.array_types) or type(x) is np.ndarray for x in leaves)
+        static = tuple(None if t else _constant(x) for t, x in zip(traced, leaves, strict=True))
+        arrays = [_native(backend, x) for t, x in zip(traced, leaves, strict=True) if t]
+        shapes = tuple((backend.shape(x), backend.dtype(x)) for x in arrays)
+        key = (backend.name, treedef, static, shapes)
+        try:
+            compiled = self._compiled.get(key)
+        except TypeError as error:
+            raise ArgumentError(
+                f"ug.jit makes every leaf that is no array part of the signature, and one of "
+                f"them cannot be hashed: {error}"
+            ) from None
+        if compiled is None:
+            with self._lock:
+                compiled = self._compiled.setdefault(
+                    key, _Compiled(self.f, backend, leaves, treedef, traced)
+                )
+        with backend.scope(leaves) or contextlib.nullcontext():
+            return compiled(arrays)
+
+
+def _constant(leaf: Any) -> tuple[type, Any]:
+    """A leaf as part of a signature: 0.0 is not -0.0, and nan is itself."""
+    number = isinstance(leaf, float | complex | np.inexact)
+    return type(leaf), repr(leaf) if number else leaf
+
+
+class _Compiled:
+    """One signature of a jitted function: flat arrays in, flat arrays out."""
+
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        backend: Backend,
+        leaves: Sequence[Any],
+        treedef: trees.TreeDef,
+        traced: Sequence[bool],
+    ) -> None:
+        self._output: trees.TreeDef
+        self._constants: list[Any] = []
+        self._places: list[int] = []
+        static = [None if t else x for t, x in zip(traced, leaves, strict=True)]
+
+        def flat(*arrays: Array) -> tuple[Array, ...]:
+            rest = iter(arrays)
+            full = [next(rest) if t else x for t, x in zip(traced, static, strict=True)]
+            args, kwargs = trees.unflatten(treedef, full)
+            outputs, self._output = trees.flatten(f(*args, **kwargs))
+            own = [isinstance(y, backend.array_types) for y in outputs]
+            self._places = [i for i, o in enumerate(own) if o]
+            self._constants = [None if o else y for o, y in zip(own, outputs, strict=True)]
+            return tuple(outputs[i] for i in self._places)
+
+        self._run = backend.jit(flat)
+
+    def __call__(self, arrays: Sequence[Array]) -> Any:
+        results = self._run(*arrays)
+        outputs = list(self._constants)
+        for i, y in zip(self._places, results, strict=True):
+            outputs[i] = y
+        return trees.unflatten(self._output, outputs)
