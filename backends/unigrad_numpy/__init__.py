@@ -1,0 +1,15 @@
+"""NumPy for unigrad: derivatives of plain NumPy code by unigrad's own engine."""
+
+from unigrad.backend import BackendSpec, Capabilities
+
+__all__ = ["spec"]
+
+spec = BackendSpec(
+    name="numpy",
+    adapter="unigrad_numpy.adapter:NumpyBackend",
+    modules=("numpy", "unigrad.engine"),
+    framework="numpy",
+    distribution="numpy",
+    install="pip install numpy",
+    capabilities=Capabilities(custom_vjp=True, native=frozenset({"custom_vjp", "value_and_grad"})),
+)

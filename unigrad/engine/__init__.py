@@ -1,0 +1,11 @@
+"""Derivatives of functions written in plain NumPy; see README.md in this folder.
+
+The engine knows no adapter. Importing it fills its rule tables.
+"""
+
+from unigrad.engine import rules
+from unigrad.engine.array import TracedArray, vjp
+from unigrad.engine.core import stop_gradient
+from unigrad.engine.custom import custom_vjp
+
+__all__ = ["TracedArray", "custom_vjp", "rules", "stop_gradient", "vjp"]

@@ -1,0 +1,411 @@
+"""`TracedArray`: what a function receives for its arguments, speaking NumPy's own protocols.
+
+Operators look one rule up and record; NumPy's functions and ufuncs arrive through
+``__array_function__`` and ``__array_ufunc__``. What NumPy cannot show us is a `TracingError`.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from unigrad.engine import core
+from unigrad.engine.core import Alias, Box, apply, primal
+from unigrad.engine.indexing import INDEX, add_at, is_basic, kept_index, taken, update
+from unigrad.engine.table import CONSTANT_UFUNCS, FUNCTIONS, UFUNCS, forbid_boxes, refuse
+from unigrad.errors import TracingError
+
+__all__ = ["TracedArray", "vjp"]
+
+
+def vjp(
+    f: Callable[..., Sequence[Any]], primals: Sequence[Any]
+) -> tuple[tuple[Any, ...], Callable[[Sequence[Any]], tuple[Any, ...]]]:
+    """Outputs of ``f(*primals)`` and their pullback, which may be called any number of times.
+
+    Args:
+        f: a function in plain NumPy, of arrays, that returns a sequence of arrays.
+        primals: floating or complex arrays (anything that speaks NumPy's protocols).
+
+    Returns:
+        The outputs, and ``pullback(cotangents) -> cotangents of the primals``; ``None`` stands
+        for zero on the way in and for "does not depend on it" on the way out.
+
+    >>> outputs, pullback = vjp(lambda x: (x**2,), [np.float64(3.0)])
+    >>> float(pullback([np.float64(1.0)])[0])
+    6.0
+    """
+    return core.vjp(f, primals, TracedArray)
+
+
+def _values(x: Any, y: Any) -> tuple[Any, Any]:
+    return primal(x), primal(y)
+
+
+def _infix(name: str, op: Callable[..., Any]) -> tuple[Any, Any, Any]:
+    """The operator's method, its reflection, and its in-place form."""
+    rule_of = getattr(np, name)
+
+    def forward(self: Any, other: Any) -> Any:
+        return apply(UFUNCS[rule_of], op, (self, other))
+
+    def reflected(self: Any, other: Any) -> Any:
+        return apply(UFUNCS[rule_of], op, (other, self))
+
+    def in_place(self: Any, other: Any) -> Any:
+        return self._written(apply(UFUNCS[rule_of], op, (self, other)), op.__name__)
+
+    return forward, reflected, in_place
+
+
+def _compared(op: Callable[..., Any]) -> Any:
+    def compare(self: Any, other: Any) -> Any:
+        return op(*_values(self, other))
+
+    return compare
+
+
+def _refused(what: str, advice: str) -> Any:
+    def refusal(self: Any, *_: Any, **__: Any) -> NoReturn:
+        raise TracingError(
+            f"{what} needs a plain number, got a traced array of shape {self.shape}; {advice}"
+        )
+
+    return refusal
+
+
+def _method(name: str) -> Any:
+    """The method that is NumPy's function of this name."""
+    fn = getattr(np, name)
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return FUNCTIONS[fn](self, *args, **kwargs)
+
+    return method
+
+
+class TracedArray(Box):
+    """An array that is being differentiated; it looks like a NumPy array to a function."""
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]
+
+    # ---------------------------------------------------------------- what it looks like
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.value.shape)
+
+    @property
+    def dtype(self) -> Any:
+        return self.value.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.value.shape)
+
+    @property
+    def size(self) -> int:
+        return int(self.value.size)
+
+    @property
+    def itemsize(self) -> int:
+        return int(self.value.dtype.itemsize)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.itemsize
+
+    @property
+    def device(self) -> Any:
+        return "cpu"
+
+    @property
+    def T(self) -> Any:
+        return np.transpose(self)
+
+    @property
+    def mT(self) -> Any:
+        return np.swapaxes(self, -1, -2)
+
+    @property
+    def real(self) -> Any:
+        return np.real(self)
+
+    @property
+    def imag(self) -> Any:
+        return np.imag(self)
+
+    @property
+    def flat(self) -> Any:
+        raise TracingError("x.flat of a traced array is not followed; type: x.ravel()")
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"TracedArray({primal(self)!r})"
+
+    def __str__(self) -> str:
+        return str(primal(self))
+
+    def __format__(self, spec: str) -> str:
+        return format(primal(self), spec)
+
+    def __bool__(self) -> bool:
+        return bool(primal(self))
+
+    def __contains__(self, item: Any) -> bool:
+        return primal(item) in primal(self)
+
+    # ---------------------------------------------------------------- NumPy's protocols
+
+    def __array_ufunc__(self, fn: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method == "__call__" and not kwargs and fn in UFUNCS:
+            return apply(UFUNCS[fn], fn, inputs)
+        if fn in CONSTANT_UFUNCS:
+            refuse(fn.__name__, kwargs)
+            return getattr(fn, method)(*[primal(x) for x in inputs], **kwargs)
+        if method == "at":
+            return self._at(fn, *inputs)
+        if kwargs and method in ("__call__", "outer"):
+            _refuse_ufunc_options(fn, kwargs)
+        if method == "__call__":
+            rule = UFUNCS.get(fn) or _late_rule(fn)
+            return apply(rule, fn, inputs, kwargs)
+        if method == "outer":
+            x, y = inputs
+            ndim = len(np.shape(y))
+            return fn(np.reshape(x, (*np.shape(x), *[1] * ndim)), y, **kwargs)
+        named = _BY_METHOD.get((fn.__name__, method))
+        if named is None:
+            raise TracingError(
+                f"numpy.{fn.__name__}.{method} has no derivative rule; write it with "
+                f"numpy.sum, prod, max, min, cumsum or cumprod"
+            )
+        if len(inputs) > 1:
+            raise TracingError(f"numpy.{fn.__name__}.{method} takes its axis by keyword here")
+        kwargs.setdefault("axis", 0)
+        return FUNCTIONS[getattr(np, named)](*inputs, **kwargs)
+
+    def _at(self, fn: Any, target: Any, index: Any, values: Any = None) -> None:
+        if fn is not np.add or not isinstance(target, Box):
+            raise TracingError(
+                f"numpy.{fn.__name__}.at writes into {type(target).__name__}, which is not "
+                f"followed; only numpy.add.at into an array made by numpy.zeros_like(x), "
+                f"x.copy(), ... of a traced x is"
+            )
+        target.overwrite(add_at(target, values, index))
+
+    def __array_function__(
+        self, fn: Any, types: Any, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        handler = FUNCTIONS.get(fn)
+        if handler is None:
+            name = f"{fn.__module__}.{fn.__name__}"
+            raise TracingError(
+                f"{name} has no derivative rule in unigrad's engine; write it with other NumPy "
+                f"functions, give a rule with ug.custom_vjp, or cut it out of the derivative "
+                f"with ug.stop_gradient"
+            )
+        return handler(*args, **kwargs)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
+        raise TracingError(
+            f"a traced array of shape {self.shape} would be converted to a plain array and its "
+            f"derivative lost: numpy.array([...]) of traced values is written "
+            f"numpy.stack([...]); an array to be written into is made by "
+            f"numpy.zeros_like(x, shape=...) of a traced x, not by numpy.zeros; numpy.asarray(x) "
+            f"is x; a constant is ug.stop_gradient(x)"
+        )
+
+    # ---------------------------------------------------------------- indexing and writing
+
+    def __getitem__(self, index: Any) -> Any:
+        index = kept_index(index)
+        out = apply(INDEX, taken, (self,), {"index": index})
+        if isinstance(out, Box) and is_basic(index) and (out.value.shape != () or _dotted(index)):
+            out.alias = Alias(self, index)
+        return out
+
+    def __setitem__(self, index: Any, values: Any) -> None:
+        index = kept_index(index)
+        if isinstance(values, Box) and values.alias is not None and is_basic(index):
+            alias = values.alias
+            # `x[i] += v` writes through the view x[i], then stores it again where it is already.
+            if alias.root is self and alias.index == index and alias.fresh():
+                return
+        self.overwrite(update(self, values, index))
+
+    def _written(self, new: Any, name: str) -> Any:
+        if isinstance(primal(self), np.generic):
+            return new  # numbers are immutable: `s += x` binds s anew
+        if new.shape != self.shape:
+            raise ValueError(
+                f"in-place {name}: shape {self.shape} cannot hold the result of shape {new.shape}"
+            )
+        if not np.can_cast(new.dtype, self.dtype, casting="same_kind"):
+            raise TypeError(f"in-place {name}: {self.dtype} cannot hold {new.dtype}")
+        self.overwrite(new if new.dtype == self.dtype else new.astype(self.dtype))
+        return self
+
+    # ---------------------------------------------------------------- operators
+
+    __add__, __radd__, __iadd__ = _infix("add", operator.add)
+    __sub__, __rsub__, __isub__ = _infix("subtract", operator.sub)
+    __mul__, __rmul__, __imul__ = _infix("multiply", operator.mul)
+    __truediv__, __rtruediv__, __itruediv__ = _infix("divide", operator.truediv)
+    __floordiv__, __rfloordiv__, __ifloordiv__ = _infix("floor_divide", operator.floordiv)
+    __mod__, __rmod__, __imod__ = _infix("remainder", operator.mod)
+    __pow__, __rpow__, __ipow__ = _infix("power", operator.pow)
+    __matmul__, __rmatmul__, __imatmul__ = _infix("matmul", operator.matmul)
+
+    def __neg__(self) -> Any:
+        return apply(UFUNCS[np.negative], operator.neg, (self,))
+
+    def __pos__(self) -> Any:
+        return apply(UFUNCS[np.positive], operator.pos, (self,))
+
+    def __abs__(self) -> Any:
+        return apply(UFUNCS[np.absolute], operator.abs, (self,))
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
+    def __round__(self, ndigits: int = 0) -> Any:
+        return self.round(ndigits)
+
+    __lt__, __le__ = _compared(operator.lt), _compared(operator.le)
+    __gt__, __ge__ = _compared(operator.gt), _compared(operator.ge)
+    __eq__, __ne__ = _compared(operator.eq), _compared(operator.ne)
+
+    # ---------------------------------------------------------------- what cannot be followed
+
+    __float__ = _refused(
+        "float(x), a function of the module math, or an entry of a plain array",
+        "use numpy.sin(x) for math.sin(x), and numpy.zeros_like(x, shape=...) of a traced x "
+        "for the array to be written into",
+    )
+    __complex__ = _refused("complex(x)", "use numpy functions on x itself")
+    __int__ = _refused("int(x)", "use numpy.floor(x), or int(ug.stop_gradient(x))")
+    __index__ = _refused("an index or a count", "use ug.stop_gradient(x) as a plain number")
+    item = _refused("x.item()", "use x itself, or ug.stop_gradient(x).item()")
+    tolist = _refused("x.tolist()", "use x itself, or ug.stop_gradient(x).tolist()")
+    tobytes = _refused("x.tobytes()", "use ug.stop_gradient(x).tobytes()")
+    fill = _refused("x.fill(value)", "write x[...] = value")
+    view = _refused("x.view(...)", "use x itself, or x.astype(dtype)")
+    partition = _refused("x.partition(...)", "use x = numpy.sort(x)")
+
+    # ---------------------------------------------------------------- methods
+
+    sum, prod, mean = _method("sum"), _method("prod"), _method("mean")
+    max, min = _method("amax"), _method("amin")
+    var, std, ptp = _method("var"), _method("std"), _method("ptp")
+    cumsum, cumprod = _method("cumsum"), _method("cumprod")
+    argmax, argmin, argsort = _method("argmax"), _method("argmin"), _method("argsort")
+    any, all, nonzero = _method("any"), _method("all"), _method("nonzero")
+    searchsorted = _method("searchsorted")
+    ravel, squeeze = _method("ravel"), _method("squeeze")
+    swapaxes, diagonal, trace = _method("swapaxes"), _method("diagonal"), _method("trace")
+    compress = _method("compress")
+    repeat, take, dot = _method("repeat"), _method("take"), _method("dot")
+    round, clip = _method("around"), _method("clip")
+
+    def reshape(self, *shape: Any, order: Any = "C", copy: Any = None) -> Any:
+        new = shape[0] if len(shape) == 1 else shape
+        out = FUNCTIONS[np.reshape](self, new, order=order)
+        return out.copy() if copy else out
+
+    def transpose(self, *axes: Any) -> Any:
+        order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
+        return np.transpose(self, order)
+
+    def astype(
+        self, dtype: Any, order: Any = "K", casting: Any = "unsafe", copy: Any = True, **_: Any
+    ) -> Any:
+        return FUNCTIONS[astype](self, dtype, casting)
+
+    def flatten(self, order: Any = "C") -> Any:
+        return self.ravel(order).copy()
+
+    def copy(self, order: Any = "C") -> Any:
+        return FUNCTIONS[np.copy](self)
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self.copy()
+
+    def conj(self) -> Any:
+        return np.conj(self)
+
+    conjugate = conj
+
+    def sort(self, axis: int = -1, kind: Any = None) -> None:
+        ordered: Any = np.sort(self, axis=axis, kind=kind)
+        self.overwrite(ordered)
+
+
+def astype(x: Any, dtype: Any, casting: Any = "unsafe") -> Any:
+    """``x.astype(dtype)`` as a function, which the tables know."""
+    return x.astype(dtype, casting=casting)
+
+
+def _dotted(index: Any) -> bool:
+    return index is Ellipsis or (type(index) is tuple and any(i is Ellipsis for i in index))
+
+
+_BY_METHOD = {
+    ("add", "reduce"): "sum",
+    ("multiply", "reduce"): "prod",
+    ("maximum", "reduce"): "amax",
+    ("minimum", "reduce"): "amin",
+    ("add", "accumulate"): "cumsum",
+    ("multiply", "accumulate"): "cumprod",
+}
+
+
+def _late_rule(fn: Any) -> Any:
+    """The rule of a ufunc that is not NumPy's own, registered when it is first met."""
+    from unigrad.engine.rules import special
+
+    special.register()
+    rule = UFUNCS.get(fn)
+    if rule is None:
+        raise TracingError(
+            f"the ufunc {fn.__name__} has no derivative rule in unigrad's engine; write it with "
+            f"other NumPy functions, give a rule with ug.custom_vjp, or cut it out of the "
+            f"derivative with ug.stop_gradient"
+        )
+    return rule
+
+
+def _refuse_ufunc_options(fn: Any, kwargs: dict[str, Any]) -> None:
+    out = kwargs.get("out")
+    if out is not None:
+        advice = "assign the result instead: y = ..., or x = x + v for x += v"
+        raise TracingError(
+            f"numpy.{fn.__name__} would write a traced value into {type(out[0]).__name__} "
+            f"(by out= or by an in-place operator), which cannot be differentiated; {advice}, "
+            f"or make the array by numpy.zeros_like(v) of a traced v"
+        )
+    kwargs.pop("out", None)
+    unknown = set(kwargs) - {"dtype", "casting", "order", "subok", "where"}
+    if fn.__name__ == "vecdot":
+        unknown -= {"axis", "keepdims"}
+    if unknown:
+        raise TracingError(
+            f"numpy.{fn.__name__}(..., {', '.join(sorted(unknown))}=...) is not followed; move "
+            f"the axes of its arguments with numpy.moveaxis instead"
+        )
+    refuse(fn.__name__, kwargs)
+    forbid_boxes(fn.__name__, kwargs)

@@ -1,0 +1,109 @@
+"""Indexing, and its two transposes: scattering into zeros, and writing into a copy.
+
+All three are functions of the engine's own, recorded like NumPy's, so that derivatives of any
+order pass through reading and writing alike. Repeated indices add up where NumPy reads them,
+and the last one wins where NumPy writes them.
+"""
+
+from __future__ import annotations
+
+from types import EllipsisType, NoneType
+from typing import Any
+
+import numpy as np
+
+from unigrad.engine.core import Box, Rule, apply
+from unigrad.errors import TracingError
+
+__all__ = ["INDEX", "add_at", "is_basic", "kept_index", "scatter", "taken", "update"]
+
+_BASIC = (int, slice, NoneType, EllipsisType, np.integer)
+
+
+def is_basic(index: Any) -> bool:
+    """Whether NumPy answers this index with a view, in which no entry occurs twice."""
+    parts = index if type(index) is tuple else (index,)
+    return all(isinstance(i, _BASIC) and type(i) is not bool for i in parts)
+
+
+def kept_index(index: Any) -> Any:
+    """The index, safe from being written by the function later on."""
+    if type(index) is tuple:
+        return tuple(kept_index(i) for i in index)
+    if isinstance(index, Box):
+        raise TracingError(
+            "an index was computed from traced values and is not an integer; "
+            "type: x[ug.stop_gradient(index).astype(int)]"
+        )
+    if type(index) is list:
+        return np.asarray(index) if index else np.asarray(index, dtype=np.intp)
+    return index.copy() if type(index) is np.ndarray else index
+
+
+def _unique(index: Any) -> bool:
+    """Whether no entry can be addressed twice: basic indices and one boolean mask."""
+    return is_basic(index) or (type(index) is np.ndarray and index.dtype == np.bool_)
+
+
+def taken(x: Any, index: Any) -> Any:
+    """``x[index]``."""
+    return x[index]
+
+
+def scatter(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
+    """Zeros of this shape with ``g`` added at ``index``: the transpose of ``x[index]``."""
+    if isinstance(g, Box):
+        return apply(_SCATTER, scatter, (g,), {"index": index, "shape": shape})
+    out = np.zeros_like(g, shape=shape)
+    if _unique(index):
+        out[index] = g
+    else:
+        np.add.at(out, index, g)
+    return out
+
+
+def update(x: Any, v: Any, index: Any) -> Any:
+    """A copy of ``x`` after ``x[index] = v``."""
+    if isinstance(x, Box) or isinstance(v, Box):
+        return apply(_UPDATE, update, (x, v), {"index": index})
+    out = np.copy(x) if type(x) is np.ndarray else x.copy()
+    out[index] = v
+    return out
+
+
+def add_at(x: Any, v: Any, index: Any) -> Any:
+    """A copy of ``x`` after ``numpy.add.at(x, index, v)``."""
+    if isinstance(x, Box) or isinstance(v, Box):
+        return apply(_ADD_AT, add_at, (x, v), {"index": index})
+    out = x.copy()
+    np.add.at(out, index, v)
+    return out
+
+
+def _winners(index: Any, shape: tuple[int, ...]) -> Any:
+    """Which of the values written at ``index`` is still there afterwards."""
+    places = np.arange(int(np.prod(shape))).reshape(shape)
+    chosen = places[index]
+    order = np.arange(chosen.size).reshape(chosen.shape)
+    last = np.zeros(shape, dtype=order.dtype)
+    last[index] = order
+    return last[index] == order
+
+
+def _pull_written(g: Any, ans: Any, x: Any, v: Any, index: Any) -> Any:
+    read = taken(g, index)
+    return read if _unique(index) else np.where(_winners(index, ans.shape), read, 0.0)
+
+
+INDEX = Rule("indexing", [lambda g, ans, x, index: scatter(g, index, x.shape)], linear=True)
+_SCATTER = Rule("scatter", [lambda g, ans, x, index, shape: taken(g, index)], linear=True)
+_UPDATE = Rule(
+    "assignment",
+    [lambda g, ans, x, v, index: update(g, 0.0, index), _pull_written],
+    linear=True,
+)
+_ADD_AT = Rule(
+    "add.at",
+    [lambda g, ans, x, v, index: g, lambda g, ans, x, v, index: taken(g, index)],
+    linear=True,
+)
