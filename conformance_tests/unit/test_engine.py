@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import unigrad as ug
 from unigrad.engine import TracedArray, custom_vjp, stop_gradient, vjp
 from unigrad.errors import TracingError
 
@@ -376,3 +377,26 @@ def test_rules_are_planted_wrong_and_caught(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(UFUNCS, np.sin, wrong)
     with pytest.raises(AssertionError):
         np.testing.assert_allclose(grad(lambda x: np.sum(np.sin(x)))(X), np.cos(X))
+
+
+def test_a_large_constant_written_before_the_pullback_is_refused():
+    data = np.random.default_rng(0).normal(size=(400, 500))
+    weights = np.ones(500)
+    _, pullback = ug.vjp(lambda w: np.sum(np.tanh(data @ w)), weights)
+    expected = data.T @ (1 - np.tanh(data @ weights) ** 2)
+    np.testing.assert_allclose(pullback(1.0)[0], expected, rtol=1e-12)
+    data[:] = data[::-1].copy()
+    with pytest.raises(TracingError, match=r"shape \(400, 500\).*written in place"):
+        pullback(1.0)
+
+
+def test_a_small_constant_may_be_reused_as_a_buffer():
+    def f(x):
+        mask, total = np.zeros(3), 0.0
+        for i in range(3):
+            mask[:] = 0
+            mask[i] = i + 1.0
+            total = total + x @ mask
+        return total
+
+    np.testing.assert_array_equal(ug.grad(f)(np.ones(3)), [1.0, 2.0, 3.0])

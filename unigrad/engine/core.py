@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from unigrad.engine.constants import Constants
 from unigrad.errors import TracingError
 
 __all__ = [
@@ -36,8 +37,6 @@ Pull: TypeAlias = Callable[..., Any]
 _levels = itertools.count()
 _serials = itertools.count()
 _NOTHING: Mapping[str, Any] = {}
-KEPT_BY_COPY = 1 << 20
-"""Constants of at most so many bytes are copied when recorded: the function may reuse them."""
 
 
 class Rule:
@@ -97,10 +96,11 @@ class Node:
 class Trace:
     """One derivative in progress. Inner traces have higher levels; there is no global depth."""
 
-    __slots__ = ("level",)
+    __slots__ = ("constants", "level")
 
     def __init__(self) -> None:
         self.level = next(_levels)
+        self.constants = Constants()
 
     def record(
         self,
@@ -240,11 +240,6 @@ def _constant(ans: Any) -> Any:
     )
 
 
-def _kept(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    # Trap: `mask[:] = 0; mask[i] = 1; s = s + x @ mask` in a loop reuses one constant buffer.
-    return x.copy() if x.nbytes <= KEPT_BY_COPY and x.flags.writeable else x
-
-
 def innermost(args: Sequence[Any]) -> Box | None:
     """A box of the innermost trace among the arguments; ``None`` if there is no box."""
     top: Box | None = None
@@ -278,7 +273,7 @@ def apply(
             if a.node is not None:
                 parents.append((i, a.node))
         elif type(a) is np.ndarray and not rule.linear:
-            values.append(_kept(a))
+            values.append(trace.constants.keep(a))
         else:
             values.append(a)
     ans = fn(*values, **kwargs) if kwargs else fn(*values)
