@@ -106,10 +106,12 @@ class BackendSpec:
 
     def version(self) -> str | None:
         """The framework's version, or ``None`` where it is not installed."""
-        try:
-            return importlib.metadata.version(self.distribution)
-        except importlib.metadata.PackageNotFoundError:
-            return None
+        for distribution in (self.distribution, self.framework):
+            try:
+                return importlib.metadata.version(distribution)
+            except importlib.metadata.PackageNotFoundError:
+                continue
+        return None
 
     def owns(self, array_type: type) -> bool:
         """Whether ``array_type`` may belong to this framework, judged by its module's name."""
@@ -198,6 +200,10 @@ class Backend(ABC):
     def shape(self, x: Array) -> tuple[int, ...]:
         """The shape as a tuple of ints."""
         return tuple(x.shape)
+
+    def same_shape(self, x: Array, y: Array) -> bool:
+        """Whether two arrays have one shape, as far as it is known before anything runs."""
+        return self.shape(x) == self.shape(y)
 
     def is_scalar(self, x: Array) -> bool:
         """Whether ``x`` counts as the real scalar of S2."""
@@ -386,7 +392,8 @@ def transpose(
             backend.zeros_like(x) if g is None else g for g, x in zip(grads, primals, strict=True)
         )
 
-    _, pull = backend.vjp(transposed, [backend.zeros_like(outputs[i]) for i in smooth])
+    # Trap: at cotangents of zero, the derivative of a rule such as g * x / norm may be 0 / 0.
+    _, pull = backend.vjp(transposed, [backend.zeros_like(outputs[i]) + 1 for i in smooth])
 
     def pushforward(tangents: Sequence[Array | None]) -> tuple[Array | None, ...]:
         moved: list[Array | None] = [None] * len(outputs)

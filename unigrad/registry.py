@@ -164,6 +164,8 @@ def owner(array_type: type) -> Backend | None:
             found = _claimed(cls, array_type)
             if found is not None:
                 break
+        if found is not None and found.name == "numpy" and issubclass(array_type, NEUTRAL_TYPES):
+            found = None
     _registry.owners[array_type] = found
     return found
 

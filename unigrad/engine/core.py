@@ -407,6 +407,7 @@ def vjp(
 
     def pullback(cotangents: Sequence[Any]) -> tuple[Any, ...]:
         nonlocal nodes
+        trace.constants.require_unchanged()
         if nodes is None:
             nodes = _reachable(ends)
         arriving: dict[Node, Any] = {}

@@ -378,7 +378,7 @@ def matched(
     """The leaves of a direction as arrays of the backend, equal in shape and dtype (S15)."""
     found = []
     for leaf, x, name in zip(leaves, primals, names, strict=True):
-        kind, shape = backend.dtype(x), backend.shape(x)
+        kind = backend.dtype(x)
         if type(leaf) in (int, float):
             y = backend.asarray(leaf, dtype=kind, like=x)
         elif isinstance(leaf, backend.array_types):
@@ -391,9 +391,9 @@ def matched(
             raise MixedBackendError(
                 f"{role} of {name} must be an array of {backend.name}, got {text}"
             )
-        if (backend.shape(y), backend.dtype(y)) != (shape, kind):
+        if backend.dtype(y) != kind or not backend.same_shape(x, y):
             raise ShapeError(
-                f"{role} of {name} must have shape {shape} and dtype {kind}, "
+                f"{role} of {name} must have shape {backend.shape(x)} and dtype {kind}, "
                 f"got shape {backend.shape(y)} and dtype {backend.dtype(y)}"
             )
         found.append(y)
