@@ -1,0 +1,176 @@
+"""MXNet 1.9.1, exact at first order: its own autograd on fresh arrays, watched by `recording`.
+
+Both array classes are served, ``mx.np.ndarray`` and ``mx.nd.NDArray``; a result has the class of
+its leaf. ``mx.nd`` has no 0-d arrays, so its shape (1,) counts as the scalar. NumPy shape
+semantics are entered locally for ``mx.np`` leaves and never switched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from unigrad.backend import Array, Backend, FlatFunction, Pullback
+from unigrad_mxnet import models, namespace, spec
+from unigrad_mxnet.arrays import (
+    as_class,
+    constant,
+    is_np,
+    new_arrays_like,
+    numpy_semantics,
+    semantics,
+)
+from unigrad_mxnet.creation import supported
+from unigrad_mxnet.framework import mx
+from unigrad_mxnet.kernels import conv2d
+from unigrad_mxnet.recording import names_in, recording, refuse_if_recording
+from unigrad_mxnet.rules import apply_rule
+
+__all__ = ["MxnetBackend"]
+
+
+class MxnetBackend(Backend):
+    """unigrad's view of MXNet."""
+
+    name = spec.name
+    capabilities = spec.capabilities
+    array_types = (mx.nd.NDArray,)
+    ops = {"conv2d": conv2d}  # noqa: RUF012
+
+    # ---------------------------------------------------------------- array glue
+
+    @property
+    def xp(self) -> Any:
+        return namespace
+
+    def asarray(self, x: Any, *, dtype: str | None = None, like: Array | None = None) -> Array:
+        context = None if like is None else like.ctx
+        if isinstance(x, mx.nd.NDArray):
+            with semantics(x):
+                x = _dense(x)
+                moved = x if context in (None, x.ctx) else x.copyto(context)
+                kind = self.dtype(x) if dtype is None else supported(dtype).name
+                return moved.astype(kind, copy=True)
+        values = np.asarray(x)
+        if dtype is None:
+            dtype = values.dtype.name
+        kind = supported(dtype).name
+        with numpy_semantics():
+            made = constant(values, context, kind)
+            return made if like is None else as_class(made, like)
+
+    def to_numpy(self, x: Array) -> np.ndarray[Any, Any]:
+        with semantics(x):
+            values: np.ndarray[Any, Any] = x.asnumpy()
+            return values
+
+    def dtype(self, x: Array) -> str:
+        return np.dtype(x.dtype).name
+
+    def shape(self, x: Array) -> tuple[int, ...]:
+        with semantics(x):
+            return tuple(x.shape)
+
+    def is_scalar(self, x: Array) -> bool:
+        shape = self.shape(x)
+        return shape == () or (shape == (1,) and not is_np(x))
+
+    def zeros_like(self, x: Array) -> Array:
+        with semantics(x):
+            if is_np(x):
+                return mx.np.zeros(x.shape, dtype=self.dtype(x), ctx=x.ctx)
+            return mx.nd.zeros(x.shape, dtype=self.dtype(x), ctx=x.ctx)
+
+    def inner(self, xs: Sequence[Array], ys: Sequence[Array]) -> Array:
+        with numpy_semantics():
+            total: Any = None
+            for x, y in zip(xs, ys, strict=True):
+                part = mx.np.sum(x.as_np_ndarray() * y.as_np_ndarray())
+                total = part if total is None else total + part
+            if total is None:
+                return mx.np.zeros((), dtype="float64")
+            return as_class(total, xs[0])
+
+    def stop_gradient(self, x: Array) -> Array:
+        with semantics(x), mx.autograd.pause(train_mode=mx.autograd.is_training()):
+            return x.copy()
+
+    def scope(self, leaves: Sequence[Any]) -> contextlib.AbstractContextManager[Any] | None:
+        own = [x for x in leaves if isinstance(x, mx.nd.NDArray)]
+        if own and not any(is_np(x) for x in own):
+            return None
+        return numpy_semantics()
+
+    # ---------------------------------------------------------------- derivatives
+
+    def vjp(self, f: FlatFunction, primals: Sequence[Array]) -> tuple[tuple[Array, ...], Pullback]:
+        refuse_if_recording("a derivative")
+        with semantics(*primals):
+            leaves = [_dense(x).copy() for x in primals]
+            for x in leaves:
+                x.attach_grad()
+            training = mx.autograd.is_training()
+            with new_arrays_like(leaves), recording(leaves) as record:
+                recorded = tuple(f(*leaves))
+            outputs = tuple(y.copy() for y in recorded)
+            reached = [names_in(y) if "float" in self.dtype(y) else frozenset() for y in recorded]
+            names = [mx.autograd.get_symbol(x).name for x in leaves]
+
+        def pullback(cotangents: Sequence[Array | None]) -> tuple[Array | None, ...]:
+            refuse_if_recording("a pullback")
+            with numpy_semantics():  # for mx.nd too: xp computes on 0-d arrays inside
+                heads = [
+                    (y, as_class(c, y), found)
+                    for y, c, found in zip(recorded, cotangents, reached, strict=True)
+                    if c is not None and found
+                ]
+                connected = frozenset[str]().union(*(found for _, _, found in heads))
+                asked = [k for k, name in enumerate(names) if name in connected]
+                grads: list[Array | None] = [None] * len(leaves)
+                if asked:
+                    found = mx.autograd.grad(
+                        [y for y, _, _ in heads],
+                        [leaves[k] for k in asked],
+                        head_grads=[c for _, c, _ in heads],
+                        retain_graph=True,
+                        train_mode=training,
+                    )
+                    for k, g in zip(asked, found, strict=True):
+                        grads[k] = as_class(_dense(g), leaves[k])
+                    record.raise_failures(found)
+                return tuple(grads)
+
+        return outputs, pullback
+
+    def value_and_grad(
+        self, f: FlatFunction, primals: Sequence[Array]
+    ) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
+        with semantics(*primals):
+            return super().value_and_grad(f, primals)
+
+    def jvp(
+        self, f: FlatFunction, primals: Sequence[Array], tangents: Sequence[Array | None]
+    ) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
+        with semantics(*primals):
+            return super().jvp(f, primals, tangents)
+
+    def custom_vjp(
+        self,
+        forward: Callable[..., tuple[tuple[Array, ...], tuple[Array, ...]]],
+        backward: Callable[[Sequence[Array], Sequence[Array]], Sequence[Array | None]],
+        primals: Sequence[Array],
+    ) -> tuple[Array, ...]:
+        with semantics(*primals):
+            return apply_rule(forward, backward, primals)
+
+    # ---------------------------------------------------------------- models
+
+    def functional(self, model: Any) -> tuple[Callable[..., Any], dict[str, Array]] | None:
+        return models.functional(model)
+
+
+def _dense(x: Array) -> Array:
+    return x if x.stype == "default" else x.tostype("default")
