@@ -7,7 +7,7 @@ Write a function on plain arrays of any of them, and ask for its derivatives:
 [2. 4.]
 """
 
-from unigrad import errors
+from unigrad import errors, ops
 from unigrad.arrays import array_namespace, asarray, to_numpy
 from unigrad.backend import Backend, BackendSpec, Capabilities
 from unigrad.models import functional
@@ -70,4 +70,5 @@ __all__ = [
     "use",
     # modules
     "errors",
+    "ops",
 ]

@@ -177,19 +177,29 @@ def _truth(x: Any) -> Any:
     return x if np.dtype(x.dtype).kind == "b" else x != 0
 
 
+def _truths(x1: Any, x2: Any) -> tuple[Any, Any]:
+    """Booleans of one shape: MXNet's ``&`` fails, later and elsewhere, where it must broadcast."""
+    a, b = _truth(x1), _truth(x2)
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    return tuple(x if x.shape == shape else _mn.broadcast_to(x, shape) for x in (a, b))
+
+
 @public
 def logical_and(x1: Any, x2: Any, /) -> Any:
-    return _truth(x1) & _truth(x2)
+    a, b = _truths(x1, x2)
+    return a & b
 
 
 @public
 def logical_or(x1: Any, x2: Any, /) -> Any:
-    return _truth(x1) | _truth(x2)
+    a, b = _truths(x1, x2)
+    return a | b
 
 
 @public
 def logical_xor(x1: Any, x2: Any, /) -> Any:
-    return _truth(x1) ^ _truth(x2)
+    a, b = _truths(x1, x2)
+    return a ^ b
 
 
 @public

@@ -37,13 +37,26 @@ def sum(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = Fal
         x = cast_to(x, dtype)
     elif np.dtype(x.dtype).kind in "biu":
         x = cast_to(x, "int64")
-    return _mn.sum(x, axis=axis, keepdims=keepdims)
+    return total(x, axis, keepdims)
+
+
+def total(x: Any, axis: Axis, keepdims: bool) -> Any:
+    """The sum. MXNet's own is NaN where infinities of one sign meet other entries."""
+    native = _mn.sum(x, axis=axis, keepdims=keepdims)
+    if x.size == 0 or np.dtype(x.dtype).kind != "f":
+        return native
+    y, shape = _last(x, axis)
+    with mx.autograd.pause(train_mode=mx.autograd.is_training()):
+        ones = _mn.ones((y.shape[-1], 1), dtype=y.dtype, ctx=y.ctx)
+        broken = native != native
+    exact = _mn.dot(y.reshape((-1, y.shape[-1])), ones).reshape((*y.shape[:-1], 1))
+    return where(broken, _shaped(exact, shape, axis, keepdims, x), native)
 
 
 @public
 def mean(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
     x = floating(x)
-    return _mn.sum(x, axis=axis, keepdims=keepdims) / count_along(x, axis)
+    return total(x, axis, keepdims) / count_along(x, axis)
 
 
 @public
@@ -113,7 +126,7 @@ def _extreme(x: Any, axis: Axis, keepdims: bool, largest: bool) -> Any:
         weight = weight / _mn.sum(weight, axis=-1, keepdims=True)
         finite = _mn.abs(best) < np.inf
     near = _mn.sum(where(chosen, y - best, 0.0) * weight, axis=-1, keepdims=True)
-    far = _mn.sum(where(chosen, y, 0.0) * weight, axis=-1, keepdims=True)
+    far = total(where(chosen, y, 0.0) * weight, -1, True)
     return _shaped(where(finite, best + near, far), shape, axis, keepdims, x)
 
 
