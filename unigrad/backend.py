@@ -32,6 +32,7 @@ __all__ = [
     "basis",
     "is_complex",
     "is_floating",
+    "seed",
     "transpose",
 ]
 
@@ -254,7 +255,7 @@ class Backend(ABC):
     ) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
         """Outputs of ``f``, and the gradients of the first of them, a scalar."""
         outputs, pullback = self.vjp(f, primals)
-        return outputs, pullback(_seed(self, outputs))
+        return outputs, pullback(seed(self, outputs))
 
     def jvp(
         self, f: FlatFunction, primals: Sequence[Array], tangents: Sequence[Array | None]
@@ -353,7 +354,8 @@ class Backend(ABC):
             )
 
 
-def _seed(backend: Backend, outputs: Sequence[Array]) -> list[Array | None]:
+def seed(backend: Backend, outputs: Sequence[Array]) -> list[Array | None]:
+    """The cotangents whose pullback is the gradient of the first output."""
     one = backend.zeros_like(outputs[0]) + 1
     return [one, *[None] * (len(outputs) - 1)]
 
@@ -436,7 +438,7 @@ def _jvp_by_rows(
                 if g is not None and t is not None
             ]
             total = backend.inner([g for g, _ in pairs], [t for _, t in pairs]) if pairs else None
-            entries.append(0.0 if total is None else float(backend.to_numpy(total)))
+            entries.append(0.0 if total is None else backend.to_numpy(total).item())
         flat = np.asarray(entries, dtype=np.float64).reshape(backend.shape(y))
         moved.append(backend.asarray(flat, dtype=backend.dtype(y), like=y))
     return outputs, tuple(moved)

@@ -39,6 +39,9 @@ __all__ = [
 class UnigradError(Exception):
     """Root of every error raised on purpose by unigrad."""
 
+    # tf.function re-raises an error as its own type only if it is constructed as Exception is.
+    __init__ = Exception.__init__
+
 
 class ArgumentError(UnigradError, TypeError):
     """An operator was called with an argument that it does not know."""

@@ -7,7 +7,6 @@ imported for arrays that cannot be its own; the answer is cached by type.
 from __future__ import annotations
 
 import contextvars
-import importlib.metadata
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,6 +56,8 @@ class _Registry:
         if self.specs is None:
             with self.lock:
                 if self.specs is None:
+                    import importlib.metadata  # here: it is a third of the import of unigrad
+
                     specs: dict[str, BackendSpec] = {}
                     for entry in importlib.metadata.entry_points(group=GROUP):
                         self.admit(entry.load(), specs)

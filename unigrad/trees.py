@@ -1,7 +1,7 @@
 """Trees of arrays: optree under a namespace of our own, and the names of leaves in messages.
 
 ``None`` is a node without leaves. Register further classes with ``optree.register_pytree_node(
-cls, flatten, unflatten, namespace=unigrad.trees.NAMESPACE)``.
+cls, flatten, unflatten, path_entry_type=optree.GetAttrEntry, namespace=NAMESPACE)``.
 """
 
 from __future__ import annotations

@@ -403,7 +403,8 @@ def matched(
 def _described(tree: Any) -> str:
     """The structure of a tree in a few words."""
     if isinstance(tree, tuple):
-        return f"a tuple of {len(tree)}"
+        entries = ", ".join(_described(entry) for entry in tree)
+        return f"a tuple of {len(tree)}" + (f" ({entries})" if 0 < len(tree) <= 4 else "")
     if isinstance(tree, list):
         return f"a list of {len(tree)}"
     if isinstance(tree, dict):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from unigrad.backend import Array, Backend, Pullback, basis, transpose
+from unigrad.backend import Array, Backend, Pullback, basis, seed, transpose
 from unigrad.errors import ArgumentError, UnconnectedError
 from unigrad.operators.arguments import Argnums, Selection
 from unigrad.operators.evaluation import Evaluation, Reduce
@@ -72,17 +72,7 @@ def value_and_grad(
     def evaluate(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         call = Evaluation(selection, args, kwargs, has_aux=has_aux, reduce=reduce, backend=backend)
         with call.scope():
-            if per_example:
-                outputs, pullback = call.backend.vjp(call.vector, call.primals)
-                _require_connected(call, pullback, outputs, unconnected)
-                grads: Sequence[Array | None] = example_gradients(call, pullback, outputs)
-            elif unconnected == "error":
-                outputs, pullback = call.backend.vjp(call.scalar, call.primals)
-                _require_connected(call, pullback, outputs, unconnected)
-                one = call.backend.zeros_like(outputs[0]) + 1
-                grads = pullback([one, *[None] * (len(outputs) - 1)])
-            else:
-                outputs, grads = call.backend.value_and_grad(call.scalar, call.primals)
+            outputs, grads = _outputs_and_grads(call, per_example, unconnected)
             value = call.free(outputs[:1])[0]
             if has_aux:
                 value = (value, call.give_aux(outputs[1:]))
@@ -319,13 +309,21 @@ def _of_all(
     return Evaluation(selection, primals, {}, has_aux=has_aux, backend=backend)
 
 
-def _require_connected(
-    call: Evaluation, pullback: Pullback, outputs: Sequence[Array], unconnected: Unconnected
-) -> None:
-    if unconnected == "zeros":
-        return
-    one = call.backend.zeros_like(outputs[0]) + 1
-    connected = call.backend.connected(pullback, [one, *[None] * (len(outputs) - 1)])
+def _outputs_and_grads(
+    call: Evaluation, per_example: bool, unconnected: Unconnected
+) -> tuple[Sequence[Array], Sequence[Array | None]]:
+    if not per_example and unconnected == "zeros":
+        return call.backend.value_and_grad(call.scalar, call.primals)
+    outputs, pullback = call.backend.vjp(call.vector if per_example else call.scalar, call.primals)
+    if unconnected == "error":
+        _require_connected(call, pullback, outputs)
+    if per_example:
+        return outputs, example_gradients(call, pullback, outputs)
+    return outputs, pullback(seed(call.backend, outputs))
+
+
+def _require_connected(call: Evaluation, pullback: Pullback, outputs: Sequence[Array]) -> None:
+    connected = call.backend.connected(pullback, seed(call.backend, outputs))
     for name, joined in zip(call.names(), connected, strict=True):
         if not joined:
             raise UnconnectedError(

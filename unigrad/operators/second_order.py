@@ -196,4 +196,4 @@ _EPSILON = {
 
 
 def _norm(backend: Backend, xs: Sequence[Array]) -> float:
-    return float(np.sqrt(float(backend.to_numpy(backend.inner(xs, xs))))) if xs else 0.0
+    return float(np.sqrt(backend.to_numpy(backend.inner(xs, xs)).item())) if xs else 0.0
