@@ -43,9 +43,9 @@ def asarray(tree: Any, *, backend: str | Backend | None = None) -> Any:
         MixedBackendError: without ``backend``, if the tree holds arrays of two frameworks.
         BackendNotAvailableError: if the backend is not installed.
 
-    >>> import unigrad as ug
-    >>> ug.asarray({"w": [1.0, 2.0]}, backend="numpy")
-    {'w': [array(1.), array(2.)]}
+    >>> import numpy as np, unigrad as ug
+    >>> ug.asarray({"w": np.ones(2), "name": "layer"}, backend="numpy")
+    {'w': array([1., 1.]), 'name': 'layer'}
     """
     leaves, treedef = trees.flatten(tree)
     target = backend_of(leaves) if backend is None else get_backend(backend)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.metadata
 import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +31,7 @@ __all__ = [
     "basis",
     "is_complex",
     "is_floating",
+    "ones_like",
     "seed",
     "transpose",
 ]
@@ -107,6 +107,8 @@ class BackendSpec:
 
     def version(self) -> str | None:
         """The framework's version, or ``None`` where it is not installed."""
+        import importlib.metadata  # costs a third of the import of unigrad
+
         for distribution in (self.distribution, self.framework):
             try:
                 return importlib.metadata.version(distribution)
@@ -356,8 +358,13 @@ class Backend(ABC):
 
 def seed(backend: Backend, outputs: Sequence[Array]) -> list[Array | None]:
     """The cotangents whose pullback is the gradient of the first output."""
-    one = backend.zeros_like(outputs[0]) + 1
-    return [one, *[None] * (len(outputs) - 1)]
+    return [ones_like(backend, outputs[0]), *[None] * (len(outputs) - 1)]
+
+
+def ones_like(backend: Backend, x: Array) -> Array:
+    """Ones of the same shape, dtype and device."""
+    # Trap: a NumPy float32 scalar plus a Python number is a float64 before NumPy 2.
+    return backend.zeros_like(x) + backend.asarray(1, dtype=backend.dtype(x), like=x)
 
 
 def basis(backend: Backend, x: Array) -> Array:
@@ -395,7 +402,7 @@ def transpose(
         )
 
     # Trap: at cotangents of zero, the derivative of a rule such as g * x / norm may be 0 / 0.
-    _, pull = backend.vjp(transposed, [backend.zeros_like(outputs[i]) + 1 for i in smooth])
+    _, pull = backend.vjp(transposed, [ones_like(backend, outputs[i]) for i in smooth])
 
     def pushforward(tangents: Sequence[Array | None]) -> tuple[Array | None, ...]:
         moved: list[Array | None] = [None] * len(outputs)

@@ -60,7 +60,11 @@ class _Registry:
 
                     specs: dict[str, BackendSpec] = {}
                     for entry in importlib.metadata.entry_points(group=GROUP):
-                        self.admit(entry.load(), specs)
+                        try:
+                            candidate = entry.load()
+                        except ImportError as error:
+                            candidate = _broken(entry.name, entry.value, error)
+                        self.admit(candidate, specs)
                     self.specs = specs
         return self.specs
 
@@ -94,6 +98,19 @@ def _spec_of(backend: Backend) -> BackendSpec:
         distribution=module.partition(".")[0],
         install=f"ug.register_backend({type(backend).__name__}())",
         capabilities=backend.capabilities,
+    )
+
+
+def _broken(name: str, adapter: str, error: ImportError) -> BackendSpec:
+    """An adapter that does not import is listed with the reason; the others work."""
+    return BackendSpec(
+        name=name,
+        adapter=adapter,
+        modules=(),
+        framework=f"{name} (its adapter does not import)",
+        distribution=name,
+        install=f"pip install --upgrade what provides {adapter}",
+        unavailable=f"its adapter does not import: {error}",
     )
 
 

@@ -13,10 +13,10 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from unigrad.errors import ShapeError
+from unigrad.errors import ShapeError, UnsupportedError
 from unigrad_mxnet.arrays import as_class, is_np, overwrite, semantics
 from unigrad_mxnet.framework import mx
-from unigrad_mxnet.recording import Recording, current
+from unigrad_mxnet.recording import Recording, current, names_in
 
 __all__ = ["apply_rule"]
 
@@ -47,13 +47,24 @@ _keys = itertools.count()
 def apply_rule(forward: Forward, backward: Backward, primals: Sequence[Any]) -> tuple[Any, ...]:
     """Outputs of ``forward``, recorded with ``backward`` as their derivative."""
     is_recording = mx.autograd.is_recording()
+    made, residuals = forward(*[x.detach() for x in primals] if is_recording else primals)
+    if is_recording:
+        _refuse_closures(made)
     with _not_recording():
-        made, residuals = forward(*primals)
         outputs = tuple(y.copy() for y in made)
     if is_recording:
         inputs = [x for x in primals if isinstance(x, mx.nd.NDArray)]
         _record(lambda cotangents: backward(residuals, cotangents), inputs, outputs, current())
     return outputs
+
+
+def _refuse_closures(outputs: Sequence[Any]) -> None:
+    """The rule is for its arguments alone: anything else would get a derivative of zero."""
+    if any(name.startswith("var") for y in outputs for name in names_in(y)):
+        raise UnsupportedError(
+            "a function with a custom derivative uses a differentiated array that is not among "
+            "its arguments, and would lose its derivative; pass it as an argument"
+        )
 
 
 @contextlib.contextmanager

@@ -154,21 +154,43 @@ class TensorflowBackend(Backend):
         backward: Callable[[Sequence[Array], Sequence[Array]], Sequence[Array | None]],
         primals: Sequence[Array],
     ) -> tuple[Array, ...]:
-        # Only the outputs are cut off and given the rule; the residuals stay connected to the
-        # primals, so that differentiating the rule itself is exact at every order.
+        # The rule is for the primals alone: what `forward` closes over keeps its own derivative.
         xs = [tf.convert_to_tensor(x) for x in primals]
-        values, residuals = forward(*xs)
+        values, kept = forward(*[tf.stop_gradient(x) for x in xs])
         outputs = self._tensors(values)
-        count = len(outputs)
+        residuals = self._connected(forward, self._tensors(kept), xs)
 
-        def attach(*arrays: Array) -> tuple[tuple[Array, ...], Callable[..., Any]]:
-            def pull(*cotangents: Array) -> list[Array | None]:
-                return [None] * count + list(backward(residuals, cotangents))
+        def pull(*cotangents: Array) -> Sequence[Array | None]:
+            return backward(residuals, cotangents)
 
-            return tuple(tf.identity(y) for y in arrays[:count]), pull
+        return _attached(outputs, xs, pull)
 
-        rule = tf.custom_gradient(attach)
-        return tuple(rule(*[tf.stop_gradient(y) for y in outputs], *xs))
+    def _connected(
+        self,
+        forward: Callable[..., tuple[tuple[Array, ...], tuple[Array, ...]]],
+        residuals: Sequence[Array],
+        xs: Sequence[Array],
+    ) -> tuple[Array, ...]:
+        """Residuals as functions of the primals again, computed anew where that is asked.
+
+        Differentiating the rule itself is then exact at every order.
+        """
+        smooth = [i for i, r in enumerate(residuals) if r.dtype.is_floating or r.dtype.is_complex]
+        if not smooth:
+            return tuple(residuals)
+
+        def pull(*cotangents: Array) -> Sequence[Array | None]:
+            def again(*ys: Array) -> tuple[Array, ...]:
+                kept = self._tensors(forward(*ys)[1])
+                return tuple(kept[i] for i in smooth)
+
+            return self.vjp(again, xs)[1](cotangents)
+
+        connected = list(residuals)
+        joined = _attached([residuals[i] for i in smooth], xs, pull)
+        for i, r in zip(smooth, joined, strict=True):
+            connected[i] = r
+        return tuple(connected)
 
     # ---------------------------------------------------------------- more than derivatives
 
@@ -187,6 +209,21 @@ class TensorflowBackend(Backend):
             else self.asarray(y)
             for y in outputs
         )
+
+
+def _attached(
+    outputs: Sequence[Array], xs: Sequence[Array], pull: Callable[..., Sequence[Array | None]]
+) -> tuple[Array, ...]:
+    """The outputs, with a derivative by ``xs`` besides the one that they have."""
+    count = len(outputs)
+
+    def attach(*arrays: Array) -> tuple[tuple[Array, ...], Callable[..., Any]]:
+        def both(*cotangents: Array) -> list[Array | None]:
+            return [*cotangents, *pull(*cotangents)]
+
+        return tuple(tf.identity(y) for y in arrays[:count]), both
+
+    return tuple(tf.custom_gradient(attach)(*outputs, *xs))
 
 
 class _Pullback:

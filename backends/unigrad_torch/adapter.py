@@ -109,7 +109,7 @@ class TorchBackend(Backend):
         outer = torch.is_grad_enabled()
         with _recording():
             leaf = Leaf(primals, outer)
-            with leaf:
+            with leaf.run:
                 outputs = f(*leaf.tensors)
             kept = outer and escapes(outputs, leaf)
 
@@ -132,7 +132,7 @@ class TorchBackend(Backend):
         outer = torch.is_grad_enabled()
         with _recording():
             leaf = Leaf(primals, outer)
-            with leaf:
+            with leaf.run:
                 outputs = f(*leaf.tensors)
             kept = outer and escapes(outputs, leaf)
             seeds = [None] * len(outputs)
@@ -151,7 +151,7 @@ class TorchBackend(Backend):
         outer = torch.is_grad_enabled()
         with _recording():
             leaf = Leaf(primals, outer)
-            with leaf:
+            with leaf.run:
                 outputs = f(*leaf.tensors)
             kept = outer and (escapes(outputs, leaf) or any(t.requires_grad for t in tangents))
             grads = _gradients(outputs[:1], leaf.tensors, [None], True, True, seeded=False)

@@ -14,28 +14,17 @@ import torch
 __all__ = ["Leaf", "escapes", "reaches_open"]
 
 
-class Leaf:
-    """The tensors that one derivative is taken by, open while its function runs.
+class Run:
+    """The time in which the function of one derivative runs: ``with run:`` around its call.
 
-    Attributes:
-        tensors: one for each primal; part of an outer graph where the primal is and the caller
-            lets it be.
-        attached: whether one of them is.
+    Trap: a tensor's mark must not lead back to the tensor. Such a cycle would keep the whole
+    graph in memory until Python's next garbage collection.
     """
 
-    def __init__(self, primals: Sequence[torch.Tensor], outer: bool) -> None:
+    __slots__ = ("open",)
+
+    def __init__(self) -> None:
         self.open = False
-        self.attached = False
-        self.tensors: list[torch.Tensor] = []
-        for x in primals:
-            if outer and x.requires_grad:
-                self.attached = True
-                self.tensors.append(x.view_as(x))
-                continue
-            own = x.clone() if x.is_inference() else x.detach()
-            own.requires_grad_()
-            own._unigrad_leaf = self
-            self.tensors.append(own)
 
     def __enter__(self) -> None:
         self.open = True
@@ -49,6 +38,33 @@ class Leaf:
         self.open = False
 
 
+class Leaf:
+    """The tensors that one derivative is taken by, marked with the run that they belong to.
+
+    Attributes:
+        run: to be entered around the call of the function.
+        tensors: one for each primal; part of an outer graph where the primal is and the caller
+            lets it be.
+        attached: whether one of them is.
+    """
+
+    __slots__ = ("attached", "run", "tensors")
+
+    def __init__(self, primals: Sequence[torch.Tensor], outer: bool) -> None:
+        self.run = Run()
+        self.attached = False
+        self.tensors: list[torch.Tensor] = []
+        for x in primals:
+            if outer and x.requires_grad:
+                self.attached = True
+                self.tensors.append(x.view_as(x))
+                continue
+            own = x.clone() if x.is_inference() else x.detach()
+            own.requires_grad_()
+            own._unigrad_run = self.run
+            self.tensors.append(own)
+
+
 def escapes(outputs: Sequence[torch.Tensor], leaf: Leaf) -> bool:
     """Whether the graph of the outputs reaches a tensor that someone outside may ask for."""
     return leaf.attached or any(_foreign(variable) for variable in _variables(outputs))
@@ -56,7 +72,7 @@ def escapes(outputs: Sequence[torch.Tensor], leaf: Leaf) -> bool:
 
 def reaches_open(outputs: Sequence[torch.Tensor]) -> bool:
     """Whether the graph of the outputs reaches a leaf of a derivative that is being taken."""
-    owners = (getattr(variable, "_unigrad_leaf", None) for variable in _variables(outputs))
+    owners = (getattr(variable, "_unigrad_run", None) for variable in _variables(outputs))
     return any(own is not None and own.open for own in owners)
 
 
@@ -78,5 +94,5 @@ def _variables(outputs: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
 
 
 def _foreign(variable: torch.Tensor) -> bool:
-    own = getattr(variable, "_unigrad_leaf", None)
+    own = getattr(variable, "_unigrad_run", None)
     return own is None or own.open

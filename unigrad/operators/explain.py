@@ -61,7 +61,7 @@ def explain(
 
     >>> import numpy as np, unigrad as ug
     >>> print(ug.explain(ug.grad, np.sin, 0.0))
-    grad on numpy: derived from the backend's own vjp; exact; f called once
+    grad on numpy: native value_and_grad; exact; f called once
     """
     calls = 0
 
