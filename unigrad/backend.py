@@ -31,7 +31,6 @@ __all__ = [
     "basis",
     "is_complex",
     "is_floating",
-    "ones_like",
     "seed",
     "transpose",
 ]
@@ -200,6 +199,11 @@ class Backend(ABC):
 
     # ---------------------------------------------------------------- array glue, derived
 
+    def ones_like(self, x: Array) -> Array:
+        """Ones of the same shape, dtype and device."""
+        # Trap: a NumPy float32 scalar plus a Python number is a float64 before NumPy 2.
+        return self.zeros_like(x) + self.asarray(1, dtype=self.dtype(x), like=x)
+
     def shape(self, x: Array) -> tuple[int, ...]:
         """The shape as a tuple of ints."""
         return tuple(x.shape)
@@ -358,13 +362,7 @@ class Backend(ABC):
 
 def seed(backend: Backend, outputs: Sequence[Array]) -> list[Array | None]:
     """The cotangents whose pullback is the gradient of the first output."""
-    return [ones_like(backend, outputs[0]), *[None] * (len(outputs) - 1)]
-
-
-def ones_like(backend: Backend, x: Array) -> Array:
-    """Ones of the same shape, dtype and device."""
-    # Trap: a NumPy float32 scalar plus a Python number is a float64 before NumPy 2.
-    return backend.zeros_like(x) + backend.asarray(1, dtype=backend.dtype(x), like=x)
+    return [backend.ones_like(outputs[0]), *[None] * (len(outputs) - 1)]
 
 
 def basis(backend: Backend, x: Array) -> Array:
@@ -402,7 +400,7 @@ def transpose(
         )
 
     # Trap: at cotangents of zero, the derivative of a rule such as g * x / norm may be 0 / 0.
-    _, pull = backend.vjp(transposed, [ones_like(backend, outputs[i]) for i in smooth])
+    _, pull = backend.vjp(transposed, [backend.ones_like(outputs[i]) for i in smooth])
 
     def pushforward(tangents: Sequence[Array | None]) -> tuple[Array | None, ...]:
         moved: list[Array | None] = [None] * len(outputs)

@@ -62,6 +62,9 @@ class JaxBackend(Backend):
     def zeros_like(self, x: Array) -> Array:
         return jnp.zeros_like(x)
 
+    def ones_like(self, x: Array) -> Array:
+        return jnp.ones_like(x)
+
     def inner(self, xs: Sequence[Array], ys: Sequence[Array]) -> Array:
         return sum(jnp.sum(jnp.real(jnp.conj(x) * y)) for x, y in zip(xs, ys, strict=True))
 

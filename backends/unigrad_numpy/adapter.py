@@ -44,6 +44,9 @@ class NumpyBackend(Backend):
     def zeros_like(self, x: Array) -> Array:
         return np.zeros_like(x)
 
+    def ones_like(self, x: Array) -> Array:
+        return np.ones_like(x)
+
     def inner(self, xs: Sequence[Array], ys: Sequence[Array]) -> Array:
         total: Any = 0.0
         for x, y in zip(xs, ys, strict=True):

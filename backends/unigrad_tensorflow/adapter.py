@@ -69,6 +69,9 @@ class TensorflowBackend(Backend):
     def zeros_like(self, x: Array) -> Array:
         return tf.zeros_like(x)
 
+    def ones_like(self, x: Array) -> Array:
+        return tf.ones_like(x)
+
     def inner(self, xs: Sequence[Array], ys: Sequence[Array]) -> Array:
         terms = [_real_inner(x, y) for x, y in zip(xs, ys, strict=True)]
         kinds = {term.dtype for term in terms}

@@ -67,6 +67,9 @@ class TorchBackend(Backend):
     def zeros_like(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x)
 
+    def ones_like(self, x: Tensor) -> Tensor:
+        return torch.ones_like(x)
+
     def inner(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> Tensor:
         terms = []
         for x, y in zip(xs, ys, strict=True):
@@ -231,7 +234,14 @@ def _gradients(
         create_graph=create_graph,
         allow_unused=True,
     )
-    return tuple(g.to_dense() if g is not None and g.is_sparse else g for g in grads)
+    return tuple(None if g is None else _plain(g) for g in grads)
+
+
+def _plain(g: Tensor) -> Tensor:
+    """A gradient with memory of its own kind: embeddings give sparse ones, kinks symbolic zeros."""
+    if g.is_sparse:
+        return g.to_dense()
+    return torch.zeros_like(g) if g._is_zerotensor() else g
 
 
 def _functorch_vjp(

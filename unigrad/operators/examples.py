@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unigrad.backend import Array, Backend, Pullback, is_complex, ones_like
+from unigrad.backend import Array, Backend, Pullback, is_complex
 
 if TYPE_CHECKING:
     from unigrad.operators.evaluation import Evaluation
@@ -31,7 +31,7 @@ def example_gradients(
     backend = call.backend
     n = backend.shape(outputs[0])[0]
     rest: list[Array | None] = [None] * (len(outputs) - 1)
-    ones = ones_like(backend, outputs[0])
+    ones = backend.ones_like(outputs[0])
     summed = list(pullback([ones, *rest]))
     if n <= 1:
         return summed

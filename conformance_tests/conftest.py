@@ -1,0 +1,16 @@
+"""Fixtures of this repository's own tests; options and backends come from the plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from unigrad.testing import read_known_gaps
+
+
+@pytest.fixture(scope="session")
+def known_gaps() -> Mapping[str, Mapping[str, str]]:
+    """What backends are known not to do beyond what they declare, by backend and case."""
+    return read_known_gaps(Path(__file__).parent / "known_gaps")
