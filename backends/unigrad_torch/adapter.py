@@ -8,6 +8,7 @@ transforms and ``torch.compile``, ``torch.func`` does the work.
 from __future__ import annotations
 
 import contextlib
+import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -184,7 +185,16 @@ class TorchBackend(Backend):
         code, closure = f.__code__.replace(), f.__closure__
         own = types.FunctionType(code, f.__globals__, f.__name__, f.__defaults__, closure)
         compiled: FlatFunction = torch.compile(own)
-        return compiled
+
+        def run(*xs: Tensor) -> tuple[Tensor, ...]:
+            limit = sys.getrecursionlimit()
+            try:
+                return compiled(*xs)
+            finally:  # a compilation raises Python's recursion limit, and leaves it so
+                if sys.getrecursionlimit() != limit:
+                    sys.setrecursionlimit(limit)
+
+        return run
 
     def functional(self, model: Any) -> tuple[Callable[..., Any], dict[str, Tensor]] | None:
         return functional_module(model) if isinstance(model, torch.nn.Module) else None

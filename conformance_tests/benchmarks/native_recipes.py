@@ -16,7 +16,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -144,34 +144,36 @@ def ratio(ours: Recipe, native: Recipe, rounds: int, inner: int) -> tuple[float,
     return a, b, a / b
 
 
-def measure(backend: str, rounds: int) -> list[dict[str, Any]]:
+def contenders(
+    backend: str, loss: Any, w: list[Any], v: list[Any]
+) -> Iterator[tuple[str, Recipe, Recipe]]:
+    """For each operator, unigrad and the native recipe."""
+    gradient, product = RECIPES[backend](loss, w, v)
+    finished = FINISHED.get(backend, lambda results: results)
+    yield "grad", lambda: finished(ug.grad(loss)(w)), gradient
+    if product is not None:
+        yield "hvp", lambda: finished(ug.hvp(loss, w, v)), product
+
+
+def measure(backend: str, rounds: int) -> Iterator[dict[str, Any]]:
     x = ug.asarray(np.linspace(0.0, 1.0, 10), backend=backend)
     xp = ug.array_namespace(x)
     cases = {
         "tiny": (lambda w: xp.sum(w[0] * w[0]), [x], [x], 50),
         "medium": (*medium(backend), 3),
     }
-    rows = []
     for size, (loss, w, v, inner) in cases.items():
         with ug.get_backend(backend).scope([x]) or contextlib.nullcontext():
-            gradient, product = RECIPES[backend](loss, w, v)
-            finished = FINISHED.get(backend, lambda results: results)
-            pairs = [("grad", lambda: finished(ug.grad(loss)(w)), gradient)]
-            if product is not None:
-                pairs.append(("hvp", lambda: finished(ug.hvp(loss, w, v)), product))
-            for operator, ours, native in pairs:
+            for operator, ours, native in contenders(backend, loss, w, v):
                 mine, theirs, quotient = ratio(ours, native, rounds, inner)
-                rows.append(
-                    {
-                        "backend": backend,
-                        "size": size,
-                        "operator": operator,
-                        "unigrad_us": mine,
-                        "native_us": theirs,
-                        "ratio": quotient,
-                    }
-                )
-    return rows
+                yield {
+                    "backend": backend,
+                    "size": size,
+                    "operator": operator,
+                    "unigrad_us": mine,
+                    "native_us": theirs,
+                    "ratio": quotient,
+                }
 
 
 def main() -> None:

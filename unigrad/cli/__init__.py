@@ -41,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return conformance.run(console, selection, html=options.html, json=options.json)
     except UsageError as error:
-        make_console(stderr=True).print(f"[bold red]unigrad:[/] {escape(str(error))}")
+        make_console(stderr=True).print(
+            f"[bold red]unigrad:[/] {escape(str(error))}", soft_wrap=True
+        )
         return 2
     except KeyboardInterrupt:
         return 130

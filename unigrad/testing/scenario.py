@@ -63,7 +63,8 @@ class Scenario:
         float32_tolerance: as ``tolerance`` for single precision.
         reason: why a tolerance is looser than the default; required if one is.
         tags: ``kink``, ``complex``, ``float64_only``, ``custom_vjp``, ``core`` (transformers
-            apply), ``third`` (third order is checked), ``jit``, ``singular`` (NumPy may warn of 1 / 0).
+            apply), ``third`` (third order is checked), ``jit``, ``singular`` (NumPy may warn of
+            1 / 0).
         needs: names that the namespace must have, for third parties' partial namespaces.
         depth: how many orders of differentiation ``f`` contains itself.
         operators: the only operators to check; by default all that apply.
