@@ -171,7 +171,9 @@ class JaxBackend(Backend):
 
 
 _TYPED = (jax.Array, jax.core.Tracer, np.ndarray, np.generic)
-_enable_x64 = getattr(jax, "enable_x64", None) or jax.experimental.enable_x64
+_enable_x64: Any = getattr(jax, "enable_x64", None)
+if _enable_x64 is None:  # before JAX 0.8
+    from jax.experimental import enable_x64 as _enable_x64
 
 
 def _double(

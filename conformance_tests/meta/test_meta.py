@@ -138,6 +138,7 @@ class Accumulates(Honest):
     def __init__(self) -> None:
         super().__init__()
         self.kept: dict[int, Array] = {}
+        self.alive: list[Any] = []  # so that no id is given to another array
 
     def release(
         self,
@@ -148,6 +149,7 @@ class Accumulates(Honest):
         released = super().release(results, inputs, like)
         if like is None:
             return released
+        self.alive += like
         for i, x in enumerate(like):
             released[i] = self.kept[id(x)] = released[i] + self.kept.get(id(x), 0)
         return released

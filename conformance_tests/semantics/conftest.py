@@ -4,6 +4,7 @@ A test that takes ``kit`` runs on every backend, one that takes ``exact_kit`` on
 second order. Where a framework is missing it is skipped, or fails under UNIGRAD_REQUIRE_ALL=1.
 """
 
+import contextlib
 import os
 import random
 import sys
@@ -49,6 +50,10 @@ class Kit:
 
     def array(self, values, dtype="float64"):
         return ug.asarray(np.array(values, dtype=dtype), backend=self.name)
+
+    def scope(self, *xs):
+        """What the framework's own arithmetic on these arrays needs (JAX: x64)."""
+        return ug.get_backend(self.name).scope(xs) or contextlib.nullcontext()
 
     def numpy(self, x):
         return np.asarray(self.backend.to_numpy(x))

@@ -25,15 +25,11 @@ ROUTES = {
     "grad of jvp": lambda x: ug.grad(lambda y: _sum(ug.jvp(lambda z: z * z * z, y, x)[1]))(x),
     "jvp of jvp": lambda x: ug.jvp(lambda y: ug.jvp(quartic, y, x)[1], x, x)[1],
     "jacobian of jacobian": lambda x: ug.jacobian(ug.jacobian(lambda x: x * x * x))(x),
-    "closure": lambda x: ug.grad(lambda y: y * ug.grad(lambda z: z * y)(y), reduce=None)(_first(x)),
+    "closure": lambda x: ug.grad(lambda y: y * ug.grad(lambda z: z * y)(y), reduce=None)(_sum(x)),
 }
 
 
 def _sum(x):
-    return ug.array_namespace(x).sum(x)
-
-
-def _first(x):
     return ug.array_namespace(x).sum(x)
 
 
@@ -47,7 +43,8 @@ def test_s12_exact_or_an_error(kit, route):
         assert kit.name in str(caught.value).lower()
         assert isinstance(caught.value, NotImplementedError)
         return
-    got = kit.numpy(ROUTES[route](x))
+    with kit.scope(x):
+        got = kit.numpy(ROUTES[route](x))
     reference = np.asarray(ug.to_numpy(ROUTES[route](np.array([1.0, 2.0]))))
     np.testing.assert_allclose(got, reference, rtol=1e-12)
     assert reference.any()

@@ -306,7 +306,7 @@ def test_inside_jax_jit_and_vmap() -> None:
     """S13: compiled by JAX, differentiated by unigrad and by JAX."""
     jax = pytest.importorskip("jax")
     f = traced(ug.array_namespace)
-    with jax.experimental.enable_x64():
+    with ug.get_backend("jax").scope([POINT]):
         x = jax.numpy.asarray(POINT)
         for g in (jax.jit(ug.grad(f)), jax.jit(jax.grad(f)), ug.grad(jax.jit(f))):
             np.testing.assert_allclose(np.asarray(g(x)), expected_gradient(), rtol=1e-12)

@@ -99,8 +99,9 @@ def grad(
     >>> import numpy as np, unigrad as ug
     >>> print(ug.grad(lambda x: np.sum(np.sin(x)))(np.zeros(2)))
     [1. 1.]
-    >>> ug.grad(lambda w, b: w * b, argnums=("w", "b"))(2.0, b=3.0)
-    (3.0, 2.0)
+    >>> by_w, by_b = ug.grad(lambda w, b: w * b, argnums=("w", "b"))(2.0, b=3.0)
+    >>> print(by_w, by_b)
+    3.0 2.0
     """
     both = value_and_grad(
         f,

@@ -40,8 +40,8 @@ def operands(
             )
     backend = backend_of((*xs, *beside))
     own = [x for x in xs if isinstance(x, backend.array_types)]
-    with backend.scope([*(own or xs), *beside]) or contextlib.nullcontext():
-        arrays = _arrays(backend, xs, own or [x for x in beside if _is_own(backend, x)])
+    arrays = _arrays(backend, xs, own or [x for x in beside if _is_own(backend, x)])
+    with backend.scope([*arrays, *beside]) or contextlib.nullcontext():
         if real and any(kind(backend, x) == COMPLEX for x in arrays):
             raise UnsupportedError(
                 "this function is of real arrays, got a complex one; "
