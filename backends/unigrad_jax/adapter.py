@@ -16,6 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+try:
+    from jax import enable_x64
+except ImportError:  # before JAX 0.8
+    from jax.experimental import enable_x64
+
 from unigrad.backend import Backend, FlatFunction, Pullback, is_complex, is_floating
 from unigrad.errors import UnsupportedError
 from unigrad_jax import spec
@@ -171,9 +176,6 @@ class JaxBackend(Backend):
 
 
 _TYPED = (jax.Array, jax.core.Tracer, np.ndarray, np.generic)
-_enable_x64: Any = getattr(jax, "enable_x64", None)
-if _enable_x64 is None:  # before JAX 0.8
-    from jax.experimental import enable_x64 as _enable_x64
 
 
 def _double(
@@ -181,7 +183,7 @@ def _double(
 ) -> contextlib.AbstractContextManager[Any] | None:
     if jax.config.jax_enable_x64 or not any(k in wide for k in kinds):
         return None
-    scope: contextlib.AbstractContextManager[Any] = _enable_x64(True)
+    scope: contextlib.AbstractContextManager[Any] = enable_x64(True)
     return scope
 
 
