@@ -68,7 +68,7 @@ class MxnetBackend(Backend):
             return values
 
     def dtype(self, x: Array) -> str:
-        return np.dtype(x.dtype).name
+        return str(np.dtype(x.dtype).name)
 
     def shape(self, x: Array) -> tuple[int, ...]:
         with semantics(x):

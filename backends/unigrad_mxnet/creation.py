@@ -32,7 +32,7 @@ Shape = int | Sequence[int]
 
 def supported(dtype: Any) -> np.dtype[Any]:
     """The dtype, if MXNet has arrays of it."""
-    kind = np.dtype(dtype)
+    kind: np.dtype[Any] = np.dtype(dtype)
     if kind.name not in DTYPES:
         raise UnsupportedError(
             f"an MXNet array of dtype {kind.name} was asked for, but MXNet has only "
@@ -173,7 +173,7 @@ def isdtype(dtype: Any, kind: Any) -> builtins.bool:
     }
     if isinstance(kind, str) and kind in letters:
         return np.dtype(dtype).kind in letters[kind]
-    return np.dtype(dtype) == np.dtype(kind)
+    return str(np.dtype(dtype)) == str(np.dtype(kind))
 
 
 def result_type(*arrays_and_dtypes: Any) -> np.dtype[Any]:

@@ -30,7 +30,7 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-NO_VALUE: Any = np._NoValue  # type: ignore[attr-defined]
+NO_VALUE: Any = vars(np)["_NoValue"]
 """What NumPy's own functions pass where an option was left out."""
 
 UFUNCS: dict[Any, Rule] = {}
