@@ -10,6 +10,7 @@ import numpy as np
 from unigrad import engine
 from unigrad.backend import Array, Backend, FlatFunction, Pullback
 from unigrad.engine import TracedArray
+from unigrad.errors import NotDifferentiableError
 from unigrad_numpy import namespace, spec
 
 __all__ = ["NumpyBackend"]
@@ -79,6 +80,14 @@ class NumpyBackend(Backend):
                     others.append(result)
             released.append(result)
         return released
+
+    def prepare(self, x: Array) -> Array:
+        if isinstance(x, (np.matrix, np.ma.MaskedArray)):
+            raise NotDifferentiableError(
+                f"a numpy.{type(x).__name__} was given, whose operators mean something else than "
+                f"those of arrays; type: np.asarray(it), or it.filled(0.0) for a masked one"
+            )
+        return x
 
     # ---------------------------------------------------------------- derivatives
 

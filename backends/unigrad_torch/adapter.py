@@ -184,7 +184,7 @@ class TorchBackend(Backend):
         # torch.compile counts recompilations by code object: each signature gets its own.
         code, closure = f.__code__.replace(), f.__closure__
         own = types.FunctionType(code, f.__globals__, f.__name__, f.__defaults__, closure)
-        compiled: FlatFunction = torch.compile(own)
+        compiled: FlatFunction = torch.compile(own, dynamic=False)
 
         def run(*xs: Tensor) -> tuple[Tensor, ...]:
             limit = sys.getrecursionlimit()

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from unigrad.errors import UnsupportedError
+from unigrad.errors import ArgumentError, UnsupportedError
 
 __all__ = ["functional_module"]
 
@@ -27,7 +27,15 @@ def functional_module(
         )
     params = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
+    names = frozenset(params)
+
     def apply(params: dict[str, torch.Tensor], *inputs: Any, **options: Any) -> Any:
+        if set(params) != names:
+            odd = sorted(set(params) ^ names)
+            raise ArgumentError(
+                f"apply takes the parameters that ug.functional gave, by the same names; "
+                f"missing or unknown: {', '.join(map(repr, odd))}"
+            )
         state = {name: b.clone() for name, b in model.named_buffers()}
         frozen = {n: p.detach() for n, p in model.named_parameters() if n not in params}
         return torch.func.functional_call(model, {**state, **frozen, **params}, inputs, options)

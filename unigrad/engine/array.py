@@ -332,6 +332,8 @@ class TracedArray(Box):
     def astype(
         self, dtype: Any, order: Any = "K", casting: Any = "unsafe", copy: Any = True, **_: Any
     ) -> Any:
+        if not copy and np.dtype(dtype) == self.dtype:
+            return self
         return FUNCTIONS[astype](self, dtype, casting)
 
     def flatten(self, order: Any = "C") -> Any:
@@ -346,7 +348,7 @@ class TracedArray(Box):
         return self.copy()
 
     def conj(self) -> Any:
-        return np.conj(self)
+        return np.conj(self) if self.dtype.kind == "c" else self
 
     conjugate = conj
 

@@ -240,6 +240,27 @@ def _constant(ans: Any) -> Any:
     )
 
 
+_PLAIN = frozenset({int, float, complex, bool, type(None), tuple, list, np.ndarray, np.float64})
+
+
+def _followed(a: Any, rule: Rule) -> Any:
+    """An operand that is not a box, if the rules hold for it.
+
+    Trap: for a ``numpy.matrix`` the star is a matrix product, and a masked array drops entries.
+    """
+    if isinstance(a, (np.matrix, np.ma.MaskedArray)) or (
+        hasattr(type(a), "shape")
+        and not hasattr(type(a), "__array_function__")
+        and not isinstance(a, (Box, np.generic))
+    ):
+        kind = f"{type(a).__module__}.{type(a).__qualname__}"
+        raise TracingError(
+            f"{rule.name} of a traced NumPy array and a {kind} is not followed; make that one a "
+            f"plain array first: numpy.asarray(it), it.toarray(), or ug.to_numpy(it)"
+        )
+    return a
+
+
 def innermost(args: Sequence[Any]) -> Box | None:
     """A box of the innermost trace among the arguments; ``None`` if there is no box."""
     top: Box | None = None
@@ -275,7 +296,7 @@ def apply(
         elif type(a) is np.ndarray and not rule.linear:
             values.append(trace.constants.keep(a))
         else:
-            values.append(a)
+            values.append(a if type(a) in _PLAIN else _followed(a, rule))
     ans = fn(*values, **kwargs) if kwargs else fn(*values)
     out = trace.record(rule, values, kwargs, ans, parents, box)
     if rule.view and isinstance(out, Box) and args[0].home is trace:

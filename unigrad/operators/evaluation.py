@@ -239,6 +239,12 @@ class Evaluation:
         if type(y) is float:
             kinds = (self.backend.dtype(x) for x in self.primals)
             return self.backend.asarray(y, dtype=next(filter(is_floating, kinds), "float64"))
+        if isinstance(y, (np.ndarray, np.generic)):
+            raise NotDifferentiableError(
+                f"the arguments are arrays of {self.backend.name}, but the function returned a "
+                f"NumPy {type(y).__name__}: a NumPy function inside it left {self.backend.name}, "
+                f"and its derivative is lost; compute with xp = ug.array_namespace(x)"
+            )
         if isinstance(y, NEUTRAL_TYPES):
             return self.backend.asarray(y)
         raise NotDifferentiableError(

@@ -22,7 +22,7 @@ constant(
     "shape ndim size result_type can_cast common_type min_scalar_type iscomplexobj isrealobj "
     "isreal iscomplex isneginf isposinf isscalar array_equal array_equiv allclose isclose nonzero "
     "argwhere flatnonzero argsort argpartition searchsorted digitize lexsort may_share_memory "
-    "shares_memory array_repr array_str array2string linalg.matrix_rank bincount histogram "
+    "shares_memory array_repr array_str array2string linalg.matrix_rank "
     "isin in1d"
 )
 

@@ -13,6 +13,7 @@ import numpy as np
 from unigrad.engine.array import TracedArray, astype
 from unigrad.engine.core import Rule, apply, primal
 from unigrad.engine.table import FUNCTIONS, composite, elementwise, function, refuse, ufunc
+from unigrad.errors import TracingError
 
 __all__ = ["conjugate", "direction", "quotient"]
 
@@ -152,7 +153,7 @@ ufunc("absolute", lambda g, ans, x, **_: g * direction(x))
 elementwise("fabs", lambda ans, x: np.sign(x))
 for _name in ("sign", "floor", "ceil", "trunc", "rint"):
     ufunc(_name, _zero)
-ufunc("heaviside", _zero, lambda g, ans, x, y, **_: g * (x == 0))
+ufunc("heaviside", _zero, lambda g, ans, x, y, **_: g * np.equal(x, 0))
 ufunc(
     "copysign",
     lambda g, ans, x, y, **_: g * (np.copysign(1.0, x) * np.copysign(1.0, y)),
@@ -236,17 +237,29 @@ def _clipped(x: Any, low: Any, high: Any) -> Any:
     return np.clip(x, low, high)
 
 
-function(
-    "nan_to_num",
-    "x copy nan posinf neginf",
-    lambda g, ans, x, **_: np.where(np.isfinite(x), g, 0.0),
-)
+_NAN_TO_NUM = Rule("nan_to_num", [lambda g, ans, x, **_: np.where(np.isfinite(x), g, 0.0)])
+
+
+@composite("nan_to_num")
+def _nan_to_num(x: Any, copy: Any = True, **options: Any) -> Any:
+    if not copy:
+        raise TracingError(
+            "numpy.nan_to_num(..., copy=False) writes into its argument; assign the result "
+            "instead: x = numpy.nan_to_num(x)"
+        )
+    return apply(_NAN_TO_NUM, np.nan_to_num, (x,), options)
+
 
 # ------------------------------------------------------------------------- complex numbers
 
 ufunc("conjugate", lambda g, ans, x, **_: np.conj(g), linear=True)
 function("real", "val", lambda g, ans, x: g, linear=True, view=True)
-function("imag", "val", lambda g, ans, x: g * 1j if np.iscomplexobj(x) else np.zeros_like(g))
+function(
+    "imag",
+    "val",
+    lambda g, ans, x: g * 1j if np.iscomplexobj(x) else np.zeros_like(g),
+    view=True,
+)
 function(
     "angle",
     "z deg",

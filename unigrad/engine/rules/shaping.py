@@ -40,7 +40,11 @@ def _reshaped(x: Any, shape: Any, order: Any) -> Any:
 def _reshape(
     a: Any, shape: Any = None, order: Any = "C", *, newshape: Any = None, copy: Any = None
 ) -> Any:
-    order = "C" if order in ("A", "K") else order
+    if order not in ("C", "F"):
+        raise TracingError(
+            f"a reshape with order={order!r} depends on how the array lies in memory, which is "
+            f"not followed; type: order='C' or order='F'"
+        )
     options = {"shape": newshape if shape is None else shape, "order": order}
     out = apply(_RESHAPE, _reshaped, (a,), options)
     return out.copy() if copy else out
