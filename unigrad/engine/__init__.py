@@ -4,8 +4,8 @@ The engine knows no adapter. Importing it fills its rule tables.
 """
 
 from unigrad.engine import rules
-from unigrad.engine.array import TracedArray, vjp
+from unigrad.engine.array import TracedArray, jvp, value_and_grad, vjp
 from unigrad.engine.core import stop_gradient
 from unigrad.engine.custom import custom_vjp
 
-__all__ = ["TracedArray", "custom_vjp", "rules", "stop_gradient", "vjp"]
+__all__ = ["TracedArray", "custom_vjp", "jvp", "rules", "stop_gradient", "value_and_grad", "vjp"]

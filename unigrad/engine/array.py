@@ -6,19 +6,23 @@ Operators look one rule up and record; NumPy's functions and ufuncs arrive throu
 
 from __future__ import annotations
 
+import dis
 import operator
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 from typing import Any, NoReturn
 
 import numpy as np
 
-from unigrad.engine import core
-from unigrad.engine.core import Alias, Box, apply, primal
+from unigrad.engine import forward, reverse
+from unigrad.engine.core import NOTHING, Alias, Box, apply, primal
 from unigrad.engine.indexing import INDEX, add_at, is_basic, kept_index, taken, update
+from unigrad.engine.reverse import Tape, apply_one
 from unigrad.engine.table import CONSTANT_UFUNCS, FUNCTIONS, UFUNCS, forbid_boxes, refuse
 from unigrad.errors import TracingError
 
-__all__ = ["TracedArray", "vjp"]
+__all__ = ["TracedArray", "jvp", "value_and_grad", "vjp"]
 
 
 def vjp(
@@ -38,7 +42,31 @@ def vjp(
     >>> float(pullback([np.float64(1.0)])[0])
     6.0
     """
-    return core.vjp(f, primals, TracedArray)
+    return reverse.vjp(f, primals, TracedArray)
+
+
+def value_and_grad(
+    f: Callable[..., Sequence[Any]], primals: Sequence[Any]
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Outputs of ``f(*primals)``, and the gradient of the first, a real scalar.
+
+    What `vjp` gives, in one go: memory is freed while the walk goes back.
+
+    >>> value_and_grad(lambda x: (x**2,), [np.float64(3.0)])[1]
+    (6.0,)
+    """
+    return reverse.value_and_grad(f, primals, TracedArray)
+
+
+def jvp(
+    f: Callable[..., Sequence[Any]], primals: Sequence[Any], tangents: Sequence[Any]
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Outputs of ``f(*primals)`` and their tangents; ``None``: an output does not move.
+
+    >>> jvp(lambda x: (x**2,), [np.float64(3.0)], [np.float64(0.5)])
+    ((9.0,), (3.0,))
+    """
+    return forward.jvp(f, primals, tangents, TracedArray)
 
 
 def _values(x: Any, y: Any) -> tuple[Any, Any]:
@@ -47,23 +75,40 @@ def _values(x: Any, y: Any) -> tuple[Any, Any]:
 
 def _infix(name: str, op: Callable[..., Any]) -> tuple[Any, Any, Any]:
     """The operator's method, its reflection, and its in-place form."""
-    rule_of = getattr(np, name)
+    target = getattr(np, name)
 
     def forward(self: Any, other: Any) -> Any:
-        return apply(UFUNCS[rule_of], op, (self, other))
+        # The common case of `apply`, without its loops; both give the same.
+        home, alias, kind = self.home, self.alias, type(other)
+        if type(home) is Tape and (alias is None or alias.root is None):
+            rule = UFUNCS[target]
+            if kind is TracedArray:
+                alias = other.alias
+                if other.home is home and (alias is None or alias.root is None):
+                    x, y = self.value, other.value
+                    return home.noted(rule, (x, y), NOTHING, op(x, y), (self.node, other.node))
+            elif kind is float or kind is int:
+                x = self.value
+                return home.noted(rule, (x, other), NOTHING, op(x, other), (self.node, None))
+        return apply(UFUNCS[target], op, (self, other))
 
     def reflected(self: Any, other: Any) -> Any:
-        return apply(UFUNCS[rule_of], op, (other, self))
+        return apply(UFUNCS[target], op, (other, self))
 
     def in_place(self: Any, other: Any) -> Any:
-        return self._written(apply(UFUNCS[rule_of], op, (self, other)), op.__name__)
+        return self._written(apply(UFUNCS[target], op, (self, other)), op.__name__)
 
     return forward, reflected, in_place
 
 
 def _compared(op: Callable[..., Any]) -> Any:
     def compare(self: Any, other: Any) -> Any:
-        return op(*_values(self, other))
+        x, y = _values(self, other)
+        for z in (x, y):
+            if isinstance(z, Box):  # what is left is a recorded value
+                recorder: Any = z.home
+                return recorder.call(op, (x, y))
+        return op(x, y)
 
     return compare
 
@@ -82,9 +127,15 @@ def _method(name: str) -> Any:
     fn = getattr(np, name)
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not self.home.derives:
+            return fn(self, *args, **kwargs)
         return FUNCTIONS[fn](self, *args, **kwargs)
 
     return method
+
+
+_CONVERTERS = frozenset({"scipy", "pandas", "sklearn", "matplotlib", "torch", "jax", "tensorflow"})
+"""Packages that convert what they get to plain arrays."""
 
 
 class TracedArray(Box):
@@ -164,16 +215,30 @@ class TracedArray(Box):
     def __contains__(self, item: Any) -> bool:
         return primal(item) in primal(self)
 
+    def __getattr__(self, name: str) -> Any:
+        """The method by which a ufunc reaches an entry of an object array: ``x.tanh()``."""
+        fn = None if name.startswith("_") else getattr(np, name, None)
+        if isinstance(fn, np.ufunc) and fn.nin == 1:
+            return lambda: fn(self)
+        raise AttributeError(
+            f"a traced array has no attribute {name!r}; it has those of a NumPy array that can "
+            f"be differentiated"
+        )
+
     # ---------------------------------------------------------------- NumPy's protocols
 
     def __array_ufunc__(self, fn: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__" and not kwargs and fn in UFUNCS:
+            if len(inputs) == 1:
+                return apply_one(UFUNCS[fn], fn, self)
             return apply(UFUNCS[fn], fn, inputs)
         if fn in CONSTANT_UFUNCS:
             refuse(fn.__name__, kwargs)
             return getattr(fn, method)(*[primal(x) for x in inputs], **kwargs)
         if method == "at":
             return self._at(fn, *inputs)
+        if kwargs.get("out") is not None and method == "__call__":
+            return _written_out(fn, inputs, kwargs)
         if kwargs and method in ("__call__", "outer"):
             _refuse_ufunc_options(fn, kwargs)
         if method == "__call__":
@@ -216,14 +281,27 @@ class TracedArray(Box):
             )
         return handler(*args, **kwargs)
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
-        raise TracingError(
-            f"a traced array of shape {self.shape} would be converted to a plain array and its "
-            f"derivative lost: numpy.array([...]) of traced values is written "
-            f"numpy.stack([...]); an array to be written into is made by "
-            f"numpy.zeros_like(x, shape=...) of a traced x, not by numpy.zeros; numpy.asarray(x) "
-            f"is x; a constant is ug.stop_gradient(x)"
-        )
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        """What ``numpy.array([x[0], x[1]])`` asks for: an object array of traced scalars.
+
+        Such an array is gathered again where it meets a traced one, and when it is returned.
+        """
+        frame = sys._getframe(1)
+        _refuse_subscript(frame, self.shape)
+        caller = _package(frame)
+        if caller in _CONVERTERS or (dtype is not None and np.dtype(dtype) != object):
+            raise TracingError(
+                f"a traced array of shape {self.shape} would be converted to a plain array "
+                f"{f'by {caller} ' if caller in _CONVERTERS else ''}and its derivative lost: "
+                f"numpy.array([...], dtype=float) of traced values is written numpy.stack([...]), "
+                f"an array to be written into is made by numpy.zeros_like(x, shape=...) of a "
+                f"traced x, functions of SciPy are found in unigrad.scipy, and a constant is "
+                f"ug.stop_gradient(x)"
+            )
+        objects = np.empty(self.shape, dtype=object)
+        for place in np.ndindex(*self.shape):
+            objects[place] = self[place] if self.shape else self
+        return objects
 
     # ---------------------------------------------------------------- indexing and writing
 
@@ -267,13 +345,13 @@ class TracedArray(Box):
     __matmul__, __rmatmul__, __imatmul__ = _infix("matmul", operator.matmul)
 
     def __neg__(self) -> Any:
-        return apply(UFUNCS[np.negative], operator.neg, (self,))
+        return apply_one(UFUNCS[np.negative], operator.neg, self)
 
     def __pos__(self) -> Any:
-        return apply(UFUNCS[np.positive], operator.pos, (self,))
+        return apply_one(UFUNCS[np.positive], operator.pos, self)
 
     def __abs__(self) -> Any:
-        return apply(UFUNCS[np.absolute], operator.abs, (self,))
+        return apply_one(UFUNCS[np.absolute], operator.abs, self)
 
     def __divmod__(self, other: Any) -> Any:
         return self // other, self % other
@@ -362,6 +440,31 @@ def astype(x: Any, dtype: Any, casting: Any = "unsafe") -> Any:
     return x.astype(dtype, casting=casting)
 
 
+def _package(frame: FrameType | None) -> str:
+    """The package that asks NumPy for a conversion."""
+    name = "numpy"
+    while frame is not None and name == "numpy":
+        name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        frame = frame.f_back
+    return name
+
+
+def _refuse_subscript(frame: FrameType, shape: tuple[int, ...]) -> None:
+    """Refuse a traced array as the index of a plain one, or as what is written into it."""
+    running = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+    if running == "STORE_SUBSCR":
+        raise TracingError(
+            f"a traced array of shape {shape} was assigned to entries of a plain array, or "
+            f"indexes them, where its derivative is lost; make that array by "
+            f"numpy.zeros_like(x, shape=...) of a traced x"
+        )
+    if running in ("BINARY_SUBSCR", "BINARY_OP") and shape == ():
+        raise TracingError(
+            "a traced value was used as the index of a plain array; an index has no "
+            "derivative: use int(ug.stop_gradient(i))"
+        )
+
+
 def _dotted(index: Any) -> bool:
     return index is Ellipsis or (type(index) is tuple and any(i is Ellipsis for i in index))
 
@@ -391,16 +494,33 @@ def _late_rule(fn: Any) -> Any:
     return rule
 
 
-def _refuse_ufunc_options(fn: Any, kwargs: dict[str, Any]) -> None:
-    out = kwargs.get("out")
-    if out is not None:
-        advice = "assign the result instead: y = ..., or x = x + v for x += v"
+def _written_out(fn: Any, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """``fn(*inputs, out=target)``: into a traced array, or as ``plain += traced``."""
+    targets = kwargs.pop("out")
+    target = targets[0]
+    if len(targets) == 1 and isinstance(target, TracedArray):
+        result = fn(*inputs, **kwargs)
+        return target._written(result, f"numpy.{fn.__name__}(..., out=)")
+    if len(targets) != 1 or target is not inputs[0] or type(target) is not np.ndarray:
         raise TracingError(
-            f"numpy.{fn.__name__} would write a traced value into {type(out[0]).__name__} "
-            f"(by out= or by an in-place operator), which cannot be differentiated; {advice}, "
-            f"or make the array by numpy.zeros_like(v) of a traced v"
+            f"numpy.{fn.__name__} would write a traced value into {type(target).__name__} by "
+            f"out=, which cannot be differentiated; assign the result instead: y = ..., or make "
+            f"the array by numpy.zeros_like(v) of a traced v"
         )
-    kwargs.pop("out", None)
+    result = fn(*inputs, **kwargs)
+    if result.shape != target.shape:
+        raise ValueError(
+            f"in-place {fn.__name__}: shape {target.shape} cannot hold the result of shape "
+            f"{result.shape}"
+        )
+    if target.dtype.kind not in "fc" or not np.can_cast(result.dtype, target.dtype, "same_kind"):
+        raise TypeError(f"in-place {fn.__name__}: {target.dtype} cannot hold {result.dtype}")
+    # `s += v` binds s to the traced result; who still holds the old array must not read from it.
+    target[...] = np.nan
+    return result if result.dtype == target.dtype else result.astype(target.dtype)
+
+
+def _refuse_ufunc_options(fn: Any, kwargs: dict[str, Any]) -> None:
     unknown = set(kwargs) - {"dtype", "casting", "order", "subok", "where"}
     if fn.__name__ == "vecdot":
         unknown -= {"axis", "keepdims"}

@@ -1,12 +1,14 @@
-"""The engine proper: what is recorded while a function runs, and the walk back.
+"""What every kind of trace shares: boxes, rules, aliases, and the one place where operations pass.
 
-Nothing here knows NumPy's protocols (`unigrad.engine.array`) or any rule (`unigrad.engine.rules`).
-A box belongs to one trace; where boxes of several traces meet, the innermost trace records, and
-computes on the values inside its boxes, which may be boxes of outer traces: any order follows.
+Nothing here knows NumPy's protocols (`unigrad.engine.array`), any rule (`unigrad.engine.rules`)
+or what a trace does with an operation (`reverse`, `forward`, `recording`). A box belongs to one
+trace; where boxes of several traces meet, the innermost takes the operation, and computes on the
+values inside its boxes, which may be boxes of outer traces: any order and any nesting follows.
 """
 
 from __future__ import annotations
 
+import abc
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -14,43 +16,60 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from unigrad.engine.constants import Constants
+from unigrad.engine.reading import positions_read
 from unigrad.errors import TracingError
 
 __all__ = [
+    "FROZEN",
     "Alias",
     "Box",
-    "Node",
     "Rule",
     "Trace",
     "apply",
     "fitted",
     "innermost",
+    "plain_constant",
     "primal",
     "stop_gradient",
     "unbroadcast",
-    "vjp",
 ]
 
 Pull: TypeAlias = Callable[..., Any]
 """``pull(g, ans, *args, **kwargs)``: the cotangent of one argument, given that of the answer."""
 
+Derivative: TypeAlias = Callable[..., Any]
+"""``derivative(ans, *args)``: the partial derivative of an elementwise function."""
+
 _levels = itertools.count()
-_serials = itertools.count()
-_NOTHING: Mapping[str, Any] = {}
+NOTHING: Mapping[str, Any] = {}
 
 
 class Rule:
-    """How cotangents pass one operation.
+    """How derivatives pass one operation.
 
     Attributes:
         name: what messages call it.
-        pulls: one `Pull` for each positional argument.
+        pulls: one `Pull` for each positional argument, ``None`` where it has no derivative.
         joint: or one for all of them at once, which returns a sequence.
-        linear: the pulls look at shapes only, never at values.
+        derivatives: or, of an elementwise function, its partial derivatives.
+        linear: the function is linear in all its arrays together, and the pulls look at shapes
+            and dtypes only, never at values.
+        symmetric: elementwise, and the pulls of real arrays carry tangents as they do cotangents.
         view: the answer shares memory with the first argument.
+        gather: ``gather(total, g, *args, **kwargs)`` adds the cotangent into an array in place.
     """
 
-    __slots__ = ("joint", "linear", "name", "pulls", "view")
+    __slots__ = (
+        "derivatives",
+        "gather",
+        "joint",
+        "linear",
+        "name",
+        "pulls",
+        "reads",
+        "symmetric",
+        "view",
+    )
 
     def __init__(
         self,
@@ -58,87 +77,99 @@ class Rule:
         pulls: Sequence[Pull | None] | None = None,
         *,
         joint: Pull | None = None,
+        derivatives: Sequence[Derivative | None] | None = None,
         linear: bool = False,
+        symmetric: bool = False,
         view: bool = False,
+        gather: Callable[..., None] | None = None,
     ) -> None:
         self.name = name
         self.pulls = pulls
         self.joint = joint
+        self.derivatives = derivatives
         self.linear = linear
+        self.symmetric = symmetric
         self.view = view
+        self.gather = gather
+        self.reads: tuple[Callable[[int], bool], ...] | None = None
+        if derivatives is not None:
+            self.reads = tuple(positions_read(d, 0) for d in derivatives)
+        elif type(pulls) in (list, tuple):
+            self.reads = tuple(positions_read(p, 1) for p in pulls or ())
+
+    def needs(self, position: int, connected: Sequence[Any]) -> bool:
+        """Whether a value is read on the way back: the answer (position 0), or argument n - 1."""
+        if self.reads is None:
+            return not self.linear
+        return any(
+            read(position)
+            for read, parent in zip(self.reads, connected, strict=False)
+            if parent is not None
+        )
+
+    def pull(self, i: int, g: Any, ans: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """The cotangent of argument ``i``.
+
+        Raises:
+            TracingError: if the operation has no derivative with respect to it.
+        """
+        if self.derivatives is not None:
+            derivative = self.derivatives[i]
+            if derivative is None:
+                raise self.missing(i)
+            d = derivative(ans, *args)
+            return g * (np.conj(d) if g.dtype.kind == "c" else d)
+        assert self.pulls is not None
+        pull = self.pulls[i]
+        if pull is None:
+            raise self.missing(i)
+        return pull(g, ans, *args, **kwargs)
+
+    def takes(self, i: int) -> bool:
+        """Whether argument ``i`` is one of the arrays, not a condition or an option."""
+        if self.derivatives is not None:
+            return self.derivatives[i] is not None
+        return self.pulls is None or self.pulls[i] is not None
+
+    def missing(self, i: int) -> TracingError:
+        """The error for an argument without a derivative."""
+        error: TracingError = TracingError(
+            f"{self.name} has no derivative with respect to its argument number {i}; "
+            f"pass ug.stop_gradient(value) there"
+        )
+        return error
 
 
-_LEAF = Rule("argument")
-_PICK = Rule("one of several outputs")
+class Trace(abc.ABC):
+    """One derivative or recording in progress. Inner ones have higher levels.
 
+    There is no global depth: a trace knows its level, and a box its trace.
+    """
 
-class Node:
-    """One recorded operation; a cotangent that arrives here has the answer's shape and dtype."""
+    __slots__ = ("box", "constants", "level")
 
-    __slots__ = ("ans", "args", "kwargs", "parents", "rule", "serial")
+    derives: bool
+    """Whether its boxes stand for values that are known: comparisons look inside them."""
 
-    def __init__(
-        self,
-        rule: Rule,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        ans: Any,
-        parents: Sequence[tuple[int, Node]],
-    ) -> None:
-        self.serial = next(_serials)
-        self.rule = rule
-        self.args = args
-        self.kwargs = kwargs
-        self.ans = ans
-        self.parents = parents
-
-
-class Trace:
-    """One derivative in progress. Inner traces have higher levels; there is no global depth."""
-
-    __slots__ = ("constants", "level")
-
-    def __init__(self) -> None:
+    def __init__(self, box: type[Box]) -> None:
         self.level = next(_levels)
         self.constants = Constants()
+        self.box = box
 
+    @abc.abstractmethod
     def record(
         self,
         rule: Rule,
-        args: list[Any],
+        fn: Callable[..., Any],
+        args: Sequence[Any],
         kwargs: Mapping[str, Any],
         ans: Any,
-        parents: list[tuple[int, Node]],
-        box: type[Box],
+        links: Sequence[Any],
     ) -> Any:
-        """The answer, boxed. Integers and booleans have no derivative and stay plain."""
-        if isinstance(ans, (tuple, list)):
-            return self._record_several(rule, args, kwargs, ans, parents, box)
-        if type(ans) is complex:  # Trap: 1j * numpy.float64(2.0) is a Python number.
-            ans = np.complex128(ans)
-        if ans.dtype.kind not in "fc":
-            return _constant(ans)
-        if not parents:
-            return box(ans, self, None)
-        return box(ans, self, Node(rule, args, kwargs, ans, parents))
+        """Take note of ``ans = fn(*args, **kwargs)``, and give it boxed.
 
-    def _record_several(
-        self,
-        rule: Rule,
-        args: list[Any],
-        kwargs: Mapping[str, Any],
-        answers: Any,
-        parents: list[tuple[int, Node]],
-        box: type[Box],
-    ) -> Any:
-        several = Node(rule, args, kwargs, list(answers), parents)
-        boxes = [
-            box(y, self, Node(_PICK, (), {"output": k}, y, ((0, several),)) if parents else None)
-            if y.dtype.kind in "fc"
-            else _constant(y)
-            for k, y in enumerate(answers)
-        ]
-        return type(answers)(*boxes) if type(answers) not in (tuple, list) else tuple(boxes)
+        ``links[i]`` is the ``node`` of the box that argument ``i`` was, ``None`` for a constant.
+        """
 
 
 class Alias:
@@ -172,17 +203,20 @@ class Alias:
         return self.seen == self.root.alias.version and self.root.alias.fresh()
 
 
-class Box:
-    """A value of one trace: an array, its home trace, and the node that made it.
+FROZEN = Alias(frozen=True)
+"""The alias of every argument of a traced function; it never changes."""
 
-    ``node`` is ``None`` for a constant that lives in the trace only to be written into.
+
+class Box:
+    """A value of one trace: an array, its home, and what the home knows of it.
+
+    ``node`` is what made it (reverse), its tangent (forward), or its variable (recording);
+    ``None`` for a constant that lives in the trace only to be written into.
     """
 
     __slots__ = ("alias", "home", "node", "value")
 
-    def __init__(
-        self, value: Any, home: Trace, node: Node | None, alias: Alias | None = None
-    ) -> None:
+    def __init__(self, value: Any, home: Trace, node: Any, alias: Alias | None = None) -> None:
         self.value = value
         self.home = home
         self.node = node
@@ -231,7 +265,12 @@ class Box:
         self.assume(new)
 
 
-def _constant(ans: Any) -> Any:
+def plain_constant(ans: Any) -> Any:
+    """An answer that has no derivative: integers and booleans stay plain.
+
+    Raises:
+        TracingError: for anything else, which would be lost.
+    """
     if ans.dtype.kind in "biu":
         return ans
     raise TracingError(
@@ -240,7 +279,7 @@ def _constant(ans: Any) -> Any:
     )
 
 
-_PLAIN = frozenset({int, float, complex, bool, type(None), tuple, list, np.ndarray, np.float64})
+_PLAIN = frozenset({int, float, complex, bool, type(None), tuple, list, np.float64})
 
 
 def _followed(a: Any, rule: Rule) -> Any:
@@ -261,6 +300,17 @@ def _followed(a: Any, rule: Rule) -> Any:
     return a
 
 
+def gathered(objects: Any) -> Any:
+    """An object array of traced scalars, as ``numpy.array([x[0], x[1]])`` gives it, stacked."""
+    if not isinstance(objects, np.ndarray) or objects.dtype.kind != "O":
+        return objects
+    if objects.shape == ():
+        return objects.item()
+    if objects.size == 0:
+        return np.zeros(objects.shape)
+    return np.stack([gathered(np.asarray(entry, dtype=object)) for entry in objects])
+
+
 def innermost(args: Sequence[Any]) -> Box | None:
     """A box of the innermost trace among the arguments; ``None`` if there is no box."""
     top: Box | None = None
@@ -274,39 +324,42 @@ def innermost(args: Sequence[Any]) -> Box | None:
 
 
 def apply(
-    rule: Rule, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any] = _NOTHING
+    rule: Rule, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any] = NOTHING
 ) -> Any:
-    """``fn(*args, **kwargs)``, recorded by the innermost trace among ``args``."""
+    """``fn(*args, **kwargs)``, noted by the innermost trace among ``args``."""
     trace: Trace | None = None
     for a in args:
         if isinstance(a, Box):
             if a.alias is not None and a.alias.root is not None:
                 a.settle()
             if trace is None or (a.home is not trace and a.home.level > trace.level):
-                trace, box = a.home, type(a)
+                trace = a.home
     if trace is None:
         return fn(*args, **kwargs)
     values = []
-    parents = []
-    for i, a in enumerate(args):
+    links = []
+    for a in args:
         if isinstance(a, Box) and a.home is trace:
             values.append(a.value)
-            if a.node is not None:
-                parents.append((i, a.node))
-        elif type(a) is np.ndarray and not rule.linear:
-            values.append(trace.constants.keep(a))
+            links.append(a.node)
+            continue
+        links.append(None)
+        if type(a) is np.ndarray:
+            if a.dtype.char == "O":
+                return apply(rule, fn, [gathered(a) for a in args], kwargs)
+            values.append(a if rule.linear else trace.constants.keep(a))
         else:
             values.append(a if type(a) in _PLAIN else _followed(a, rule))
     ans = fn(*values, **kwargs) if kwargs else fn(*values)
-    out = trace.record(rule, values, kwargs, ans, parents, box)
+    out = trace.record(rule, fn, values, kwargs, ans, links)
     if rule.view and isinstance(out, Box) and args[0].home is trace:
         out.alias = Alias(args[0])
     return out
 
 
 def primal(x: Any) -> Any:
-    """The plain value inside a box, at whatever depth; anything else as it is."""
-    while isinstance(x, Box):
+    """The value inside a box, under all derivatives; a recorded value stays as it is."""
+    while isinstance(x, Box) and x.home.derives:
         if x.alias is not None:
             x.settle()
         x = x.value
@@ -334,110 +387,12 @@ def fitted(c: Any, like: Any) -> Any:
 def unbroadcast(c: Any, shape: tuple[int, ...]) -> Any:
     """A cotangent summed over the axes that broadcasting made, or spread over missing ones."""
     extra = len(c.shape) - len(shape)
+    if extra == 1 and c.shape[1:] == shape:
+        return c.sum(0)
     ones = [i + extra for i, n in enumerate(shape) if n == 1 and i + extra >= 0]
     ones = [i for i in ones if c.shape[i] != 1]
     if ones:
-        c = np.sum(c, axis=tuple(ones), keepdims=True)
+        c = c.sum(tuple(ones), keepdims=True)
     if extra > 0:
-        c = np.sum(c, axis=tuple(range(extra)))
+        c = c.sum(tuple(range(extra)))
     return c if c.shape == shape else np.broadcast_to(c, shape)
-
-
-def _reachable(outputs: Sequence[Node | None]) -> list[Node]:
-    """All nodes that the outputs depend on, latest first."""
-    pending = [node for node in outputs if node is not None]
-    found = set(pending)
-    while pending:
-        for _, parent in pending.pop().parents:
-            if parent not in found:
-                found.add(parent)
-                pending.append(parent)
-    return sorted(found, key=lambda node: node.serial, reverse=True)
-
-
-def _walk(nodes: Sequence[Node], cotangents: dict[Node, Any]) -> None:
-    """Carry cotangents from answers to arguments, down to the leaves."""
-    for node in nodes:
-        rule = node.rule
-        if rule is _LEAF:
-            continue
-        g = cotangents.pop(node, None)
-        if g is None:
-            continue
-        if rule is _PICK:
-            several = node.parents[0][1]
-            cotangents.setdefault(several, [None] * len(several.ans))[node.kwargs["output"]] = g
-            continue
-        joint = None
-        if rule.joint is not None:
-            joint = rule.joint(g, node.ans, *node.args, **node.kwargs)
-        for i, parent in node.parents:
-            if joint is not None:
-                c = joint[i]
-            else:
-                assert rule.pulls is not None
-                pull = rule.pulls[i]
-                if pull is None:
-                    raise TracingError(
-                        f"{rule.name} has no derivative with respect to its argument number {i}; "
-                        f"pass ug.stop_gradient(value) there"
-                    )
-                c = pull(g, node.ans, *node.args, **node.kwargs)
-            if c is not None:
-                c = fitted(c, parent.ans)
-                before = cotangents.get(parent)
-                cotangents[parent] = c if before is None else before + c
-
-
-def vjp(
-    f: Callable[..., Sequence[Any]], primals: Sequence[Any], box: type[Box]
-) -> tuple[tuple[Any, ...], Callable[[Sequence[Any]], tuple[Any, ...]]]:
-    """Outputs of ``f`` and its pullback, which may be called any number of times.
-
-    The pullback takes one cotangent per output (``None``: zero) and gives one per primal
-    (``None``: the outputs do not depend on it).
-    """
-    trace = Trace()
-    leaves = [Node(_LEAF, (), _NOTHING, x, ()) for x in primals]
-    boxes = [
-        box(x, trace, leaf, Alias(frozen=True)) if x.dtype.kind in "fc" else x
-        for x, leaf in zip(primals, leaves, strict=True)
-    ]
-    try:
-        outputs = f(*boxes)
-    except ValueError as error:
-        # Trap: `numpy.zeros(3)[0] = x[0]` asks for float(x[0]) and wraps our error in its own.
-        if isinstance(error.__cause__, TracingError):
-            raise TracingError(str(error.__cause__)) from error
-        raise
-    values: list[Any] = []
-    ends: list[Node | None] = []
-    for y in outputs:
-        if isinstance(y, Box):
-            if y.alias is not None:
-                y.settle()
-            if y.home.level > trace.level:
-                raise TracingError(
-                    "a value of an inner derivative escaped from it through an in-place write "
-                    "or an outer variable; return it from the inner function instead"
-                )
-        own = isinstance(y, Box) and y.home is trace
-        values.append(y.value if own else y)
-        ends.append(y.node if own else None)
-    nodes: list[Node] | None = None
-
-    def pullback(cotangents: Sequence[Any]) -> tuple[Any, ...]:
-        nonlocal nodes
-        trace.constants.require_unchanged()
-        if nodes is None:
-            nodes = _reachable(ends)
-        arriving: dict[Node, Any] = {}
-        for end, c in zip(ends, cotangents, strict=True):
-            if end is not None and c is not None:
-                c = fitted(c, end.ans)
-                before = arriving.get(end)
-                arriving[end] = c if before is None else before + c
-        _walk(nodes, arriving)
-        return tuple(arriving.get(leaf) for leaf in leaves)
-
-    return tuple(values), pullback

@@ -66,11 +66,6 @@ def _linked(
         ]
         return backward(residuals, filled)
 
-    parents = [
-        (i, x.node)
-        for i, x in enumerate(primals)
-        if isinstance(x, Box) and x.home is top.home and x.node is not None
-    ]
+    links = [x.node if isinstance(x, Box) and x.home is top.home else None for x in primals]
     rule = Rule("custom_vjp", joint=joint)
-    recorded = top.home.record(rule, list(values), {}, outputs, parents, type(top))
-    return tuple(recorded)
+    return tuple(top.home.record(rule, custom_vjp, list(values), {}, outputs, links))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from unigrad.engine.core import Box, Rule, apply
+from unigrad.engine.core import Box, Rule, apply, innermost
 from unigrad.errors import TracingError
 
 __all__ = ["INDEX", "add_at", "is_basic", "kept_index", "scatter", "taken", "update"]
@@ -30,6 +30,8 @@ def kept_index(index: Any) -> Any:
     """The index, safe from being written by the function later on."""
     if type(index) is tuple:
         return tuple(kept_index(i) for i in index)
+    if isinstance(index, Box) and index.value.dtype.kind in "biu":
+        return index  # a recorded one
     if isinstance(index, Box):
         raise TracingError(
             "an index was computed from traced values and is not an integer; "
@@ -45,15 +47,35 @@ def _unique(index: Any) -> bool:
     return is_basic(index) or (type(index) is np.ndarray and index.dtype == np.bool_)
 
 
+def _recorder(index: Any) -> Any:
+    """The recording that an index belongs to, if it is one of recorded integers."""
+    for i in index if type(index) is tuple else (index,):
+        if isinstance(i, Box):
+            return i.home
+    return None
+
+
 def taken(x: Any, index: Any) -> Any:
     """``x[index]``."""
+    if not isinstance(x, Box) and (home := _recorder(index)) is not None:
+        return home.call(taken, (x,), {"index": index})
     return x[index]
+
+
+def _noted(rule: Rule, fn: Any, args: Any, kwargs: Any) -> Any:
+    """`apply`, where the index may be a recorded one."""
+    top = innermost(args)
+    if top is not None and not top.home.derives:
+        return top.home.call(fn, args, kwargs)  # type: ignore[attr-defined]
+    return apply(rule, fn, args, kwargs)
 
 
 def scatter(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
     """Zeros of this shape with ``g`` added at ``index``: the transpose of ``x[index]``."""
     if isinstance(g, Box):
-        return apply(_SCATTER, scatter, (g,), {"index": index, "shape": shape})
+        return _noted(_SCATTER, scatter, (g,), {"index": index, "shape": shape})
+    if (home := _recorder(index)) is not None:
+        return home.call(scatter, (g,), {"index": index, "shape": shape})
     out = np.zeros_like(g, shape=shape)
     if _unique(index):
         out[index] = g
@@ -65,7 +87,9 @@ def scatter(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
 def update(x: Any, v: Any, index: Any) -> Any:
     """A copy of ``x`` after ``x[index] = v``."""
     if isinstance(x, Box) or isinstance(v, Box):
-        return apply(_UPDATE, update, (x, v), {"index": index})
+        return _noted(_UPDATE, update, (x, v), {"index": index})
+    if (home := _recorder(index)) is not None:
+        return home.call(update, (x, v), {"index": index})
     out = np.copy(x) if type(x) is np.ndarray else x.copy()
     out[index] = v
     return out
@@ -74,7 +98,9 @@ def update(x: Any, v: Any, index: Any) -> Any:
 def add_at(x: Any, v: Any, index: Any) -> Any:
     """A copy of ``x`` after ``numpy.add.at(x, index, v)``."""
     if isinstance(x, Box) or isinstance(v, Box):
-        return apply(_ADD_AT, add_at, (x, v), {"index": index})
+        return _noted(_ADD_AT, add_at, (x, v), {"index": index})
+    if (home := _recorder(index)) is not None:
+        return home.call(add_at, (x, v), {"index": index})
     out = x.copy()
     np.add.at(out, index, v)
     return out
@@ -95,7 +121,20 @@ def _pull_written(g: Any, ans: Any, x: Any, v: Any, index: Any) -> Any:
     return read if _unique(index) else np.where(_winners(index, ans.shape), read, 0.0)
 
 
-INDEX = Rule("indexing", [lambda g, ans, x, index: scatter(g, index, x.shape)], linear=True)
+def _gather(total: Any, g: Any, index: Any) -> None:
+    """Add a cotangent of ``x[index]`` into that of ``x``, which is ours to write."""
+    if _unique(index):
+        total[index] += g
+    else:
+        np.add.at(total, index, g)
+
+
+INDEX = Rule(
+    "indexing",
+    [lambda g, ans, x, index: scatter(g, index, x.shape)],
+    linear=True,
+    gather=_gather,
+)
 _SCATTER = Rule("scatter", [lambda g, ans, x, index, shape: taken(g, index)], linear=True)
 _UPDATE = Rule(
     "assignment",

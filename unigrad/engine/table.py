@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from unigrad.engine.core import Box, Pull, Rule, apply, primal
+from unigrad.engine.reverse import apply_one
 from unigrad.errors import TracingError
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "refuse",
     "ufunc",
 ]
+
+_BEHIND_THE_RULES = frozenset({"out", "where", "initial"})
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,8 +51,8 @@ def lookup(name: str) -> Any:
 
 def refuse(name: str, options: Mapping[str, Any]) -> None:
     """Refuse ``out=`` and the like: they write, or choose entries, behind the rules' back."""
-    for key in ("out", "where", "initial"):
-        value = options.get(key)
+    for key in _BEHIND_THE_RULES & options.keys():
+        value = options[key]
         if value is not None and value is not NO_VALUE and value is not True:
             advice = {
                 "out": "assign the result instead: y = ...",
@@ -61,25 +64,32 @@ def refuse(name: str, options: Mapping[str, Any]) -> None:
             )
 
 
+_METHODS: dict[str, Callable[..., Any]] = {
+    "sum": lambda a, **options: a.sum(**options),
+    "prod": lambda a, **options: a.prod(**options),
+    "mean": lambda a, **options: a.mean(**options),
+    "max": lambda a, **options: a.max(**options),
+    "min": lambda a, **options: a.min(**options),
+    "amax": lambda a, **options: a.max(**options),
+    "amin": lambda a, **options: a.min(**options),
+    "cumsum": lambda a, **options: a.cumsum(**options),
+    "transpose": lambda a, axes=None: a.transpose(axes),
+}
+"""Functions that NumPy computes by a method of the array, but slowly finds."""
+
+
 def ufunc(name: str, *pulls: Pull | None, linear: bool = False, target: Any = None) -> None:
     """A ufunc by its pulls ``(g, ans, *args)``, one for each argument."""
     found = lookup(name) if target is None else target
     if found is not None:
-        UFUNCS[found] = Rule(name, pulls, linear=linear)
-
-
-def _times_conjugate(derivative: Callable[..., Any]) -> Pull:
-    def pull(g: Any, ans: Any, *args: Any, **_: Any) -> Any:
-        d = derivative(ans, *args)
-        return g * (np.conj(d) if ans.dtype.kind == "c" else d)
-
-    return pull
+        UFUNCS[found] = Rule(name, pulls, linear=linear, symmetric=found.signature is None)
 
 
 def elementwise(name: str, *derivatives: Callable[..., Any] | None, target: Any = None) -> None:
     """A ufunc by its partial derivatives ``(ans, *args)``, holomorphic for complex numbers."""
-    pulls = [None if d is None else _times_conjugate(d) for d in derivatives]
-    ufunc(name, *pulls, target=target)
+    found = lookup(name) if target is None else target
+    if found is not None:
+        UFUNCS[found] = Rule(name, derivatives=derivatives)
 
 
 def function(
@@ -96,16 +106,22 @@ def function(
         return
     rule = Rule(name, pulls, linear=linear, view=view)
     names = signature.split()
-    arrays, options = names[: len(pulls)], names[len(pulls) :]
+    count = len(pulls)
+    computed = _METHODS.get(name, fn)
+    arrays, options = names[:count], names[count:]
 
     def handler(*args: Any, **kwargs: Any) -> Any:
-        kwargs.update(zip(options, args[len(pulls) :], strict=False))
-        args = args[: len(pulls)]
-        while len(args) < len(arrays):
-            args = (*args, kwargs.pop(arrays[len(args)]))
-        refuse(name, kwargs)
-        forbid_boxes(name, kwargs)
-        return apply(rule, fn, args, kwargs)
+        if kwargs or len(args) != count:
+            kwargs.update(zip(options, args[count:], strict=False))
+            args = args[:count]
+            while len(args) < count:
+                args = (*args, kwargs.pop(arrays[len(args)]))
+            refuse(name, kwargs)
+            forbid_boxes(name, kwargs)
+        x = args[0]
+        if count == 1 and isinstance(x, Box):
+            return apply_one(rule, computed, x, kwargs)
+        return apply(rule, computed, args, kwargs)
 
     FUNCTIONS[fn] = handler
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from unigrad.engine.array import TracedArray
 from unigrad.engine.table import composite, constant
 
 constant(
@@ -33,9 +32,9 @@ def _like(name: str) -> None:
     @composite(name)
     def handler(prototype: Any, *args: Any, **options: Any) -> Any:
         out = fn(prototype.value, *args, **options)
-        if out.dtype.kind not in "fc":
+        if out.dtype.kind not in "fc" and prototype.home.derives:
             return out
-        return TracedArray(out, prototype.home, None)
+        return type(prototype)(out, prototype.home, None)
 
 
 for _name in ("zeros_like", "ones_like", "empty_like"):
