@@ -14,11 +14,12 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy import ndarray
 
 from unigrad.engine import forward, reverse
 from unigrad.engine.core import NOTHING, Alias, Box, apply, primal
 from unigrad.engine.indexing import INDEX, add_at, is_basic, kept_index, taken, update
-from unigrad.engine.reverse import Tape, apply_one
+from unigrad.engine.reverse import KEPT_WHOLE, Tape, apply_one
 from unigrad.engine.table import CONSTANT_UFUNCS, FUNCTIONS, UFUNCS, forbid_boxes, refuse
 from unigrad.errors import TracingError
 
@@ -79,17 +80,24 @@ def _infix(name: str, op: Callable[..., Any]) -> tuple[Any, Any, Any]:
 
     def forward(self: Any, other: Any) -> Any:
         # The common case of `apply`, without its loops; both give the same.
-        home, alias, kind = self.home, self.alias, type(other)
+        home, alias = self.home, self.alias
         if type(home) is Tape and (alias is None or alias.root is None):
-            rule = UFUNCS[target]
+            kind = type(other)
             if kind is TracedArray:
                 alias = other.alias
                 if other.home is home and (alias is None or alias.root is None):
                     x, y = self.value, other.value
-                    return home.noted(rule, (x, y), NOTHING, op(x, y), (self.node, other.node))
+                    ans = op(x, y)
+                    links = (self.node, other.node)
+                    if type(ans) is ndarray and ans.nbytes <= KEPT_WHOLE:
+                        nodes = home.nodes
+                        nodes.append((UFUNCS[target], (x, y), NOTHING, ans, links))
+                        return TracedArray(ans, home, len(nodes) - 1)
+                    return home.noted(UFUNCS[target], (x, y), NOTHING, ans, links)
             elif kind is float or kind is int:
                 x = self.value
-                return home.noted(rule, (x, other), NOTHING, op(x, other), (self.node, None))
+                links = (self.node, None)
+                return home.noted(UFUNCS[target], (x, other), NOTHING, op(x, other), links)
         return apply(UFUNCS[target], op, (self, other))
 
     def reflected(self: Any, other: Any) -> Any:
@@ -228,10 +236,10 @@ class TracedArray(Box):
     # ---------------------------------------------------------------- NumPy's protocols
 
     def __array_ufunc__(self, fn: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        if method == "__call__" and not kwargs and fn in UFUNCS:
-            if len(inputs) == 1:
-                return apply_one(UFUNCS[fn], fn, self)
-            return apply(UFUNCS[fn], fn, inputs)
+        if method == "__call__" and not kwargs:
+            rule = UFUNCS.get(fn)
+            if rule is not None:
+                return apply_one(rule, fn, self) if len(inputs) == 1 else apply(rule, fn, inputs)
         if fn in CONSTANT_UFUNCS:
             refuse(fn.__name__, kwargs)
             return getattr(fn, method)(*[primal(x) for x in inputs], **kwargs)
@@ -288,6 +296,11 @@ class TracedArray(Box):
         """
         frame = sys._getframe(1)
         _refuse_subscript(frame, self.shape)
+        if frame.f_code.co_name in ("_mean", "_var"):
+            raise TracingError(
+                "numpy.mean, var and std of a list of traced values, or of the object array that "
+                "numpy.array makes of them, are not followed; type numpy.mean(numpy.stack(values))"
+            )
         caller = _package(frame)
         if caller in _CONVERTERS or (dtype is not None and np.dtype(dtype) != object):
             raise TracingError(
@@ -306,6 +319,12 @@ class TracedArray(Box):
     # ---------------------------------------------------------------- indexing and writing
 
     def __getitem__(self, index: Any) -> Any:
+        kind = type(index)
+        if (kind is int or kind is slice) and type(self.home) is Tape:
+            out = apply_one(INDEX, taken, self, {"index": index})
+            if out.value.shape != ():
+                out.alias = Alias(self, index)
+            return out
         index = kept_index(index)
         out = apply(INDEX, taken, (self,), {"index": index})
         if isinstance(out, Box) and is_basic(index) and (out.value.shape != () or _dotted(index)):

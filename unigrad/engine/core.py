@@ -54,6 +54,7 @@ class Rule:
         derivatives: or, of an elementwise function, its partial derivatives.
         linear: the function is linear in all its arrays together, and the pulls look at shapes
             and dtypes only, never at values.
+        multilinear: the function is linear in each of its arrays, the others held fixed.
         symmetric: elementwise, and the pulls of real arrays carry tangents as they do cotangents.
         view: the answer shares memory with the first argument.
         gather: ``gather(total, g, *args, **kwargs)`` adds the cotangent into an array in place.
@@ -64,6 +65,7 @@ class Rule:
         "gather",
         "joint",
         "linear",
+        "multilinear",
         "name",
         "pulls",
         "reads",
@@ -79,6 +81,7 @@ class Rule:
         joint: Pull | None = None,
         derivatives: Sequence[Derivative | None] | None = None,
         linear: bool = False,
+        multilinear: bool = False,
         symmetric: bool = False,
         view: bool = False,
         gather: Callable[..., None] | None = None,
@@ -88,6 +91,7 @@ class Rule:
         self.joint = joint
         self.derivatives = derivatives
         self.linear = linear
+        self.multilinear = multilinear
         self.symmetric = symmetric
         self.view = view
         self.gather = gather
@@ -386,13 +390,20 @@ def fitted(c: Any, like: Any) -> Any:
 
 def unbroadcast(c: Any, shape: tuple[int, ...]) -> Any:
     """A cotangent summed over the axes that broadcasting made, or spread over missing ones."""
-    extra = len(c.shape) - len(shape)
-    if extra == 1 and c.shape[1:] == shape:
+    given = c.shape
+    extra = len(given) - len(shape)
+    if extra == 1 and given[1:] == shape:
         return c.sum(0)
-    ones = [i + extra for i, n in enumerate(shape) if n == 1 and i + extra >= 0]
-    ones = [i for i in ones if c.shape[i] != 1]
+    ones = tuple(i + extra for i, n in enumerate(shape) if n == 1 and i + extra >= 0)
+    ones = tuple(i for i in ones if given[i] != 1)
     if ones:
-        c = c.sum(tuple(ones), keepdims=True)
+        c = c.sum(ones, keepdims=True)
     if extra > 0:
         c = c.sum(tuple(range(extra)))
-    return c if c.shape == shape else np.broadcast_to(c, shape)
+    if c.shape == shape:
+        return c
+    if not isinstance(c, (np.ndarray, np.generic)):
+        return np.broadcast_to(c, shape)
+    spread = np.empty(shape, c.dtype)  # several times faster than numpy.broadcast_to
+    spread[...] = c
+    return spread

@@ -66,6 +66,13 @@ def _moved(
     if rule.linear:
         moved = fn(*_directions(rule, args, tangents), **kwargs)
         return _shaped(moved, ans)
+    if rule.multilinear:
+        parts = [
+            fn(*args[:i], t, *args[i + 1 :], **kwargs)
+            for i, t in enumerate(tangents)
+            if t is not None
+        ]
+        return _shaped(_total(parts), ans)
     if rule.derivatives is not None:
         parts = []
         for i, t in enumerate(tangents):
@@ -118,7 +125,8 @@ def _directions(rule: Rule, args: Sequence[Any], tangents: Sequence[Any]) -> lis
         elif rule.pulls is not None and not rule.takes(i):
             moved.append(a)
         else:
-            moved.append(np.zeros_like(a) if np.ndim(a) else type(a)(0))
+            number = isinstance(a, (int, float, complex, np.generic))
+            moved.append(type(a)(0) if number else np.zeros_like(a))
     return moved
 
 

@@ -245,6 +245,15 @@ class RecordedArray(TracedArray):
             out.alias = Alias(self, index)
         return out
 
+    def __repr__(self) -> str:
+        return f"RecordedArray({self.value!r})"
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec)
+
     def __bool__(self) -> bool:
         _depends("the truth of a recorded value was asked")
 

@@ -171,7 +171,7 @@ def _walk(nodes: list[Node], places: Iterable[int], cotangents: list[Any], drop:
     for place in places:
         g = cotangents[place]
         rule, args, kwargs, ans, links = nodes.pop() if drop else nodes[place]
-        if g is None or rule is _LEAF:
+        if g is None:
             continue
         cotangents[place] = None
         if rule is _PICK:
@@ -182,25 +182,37 @@ def _walk(nodes: list[Node], places: Iterable[int], cotangents: list[Any], drop:
             cotangents[several][kwargs["output"]] = g
             continue
         derivatives = rule.derivatives
-        joint = None if rule.joint is None else rule.joint(g, ans, *args, **kwargs)
+        pulls: Any = rule.pulls
+        given = None if rule.joint is None else rule.joint(g, ans, *args, **kwargs)
+        if rule.gather is not None and links[0] in owned and type(g) in _PLAIN_ARRAYS:
+            rule.gather(cotangents[links[0]], g, **kwargs)
+            continue
+        if derivatives is not None and g.dtype.kind == "c":
+            given = [
+                None if link is None else rule.pull(i, g, ans, args, kwargs)
+                for i, link in enumerate(links)
+            ]
         for i, link in enumerate(links):
             if link is None:
                 continue
-            before = cotangents[link]
-            if rule.gather is not None and link in owned and type(g) in _PLAIN_ARRAYS:
-                rule.gather(before, g, **kwargs)
-                continue
-            if joint is not None:
-                c = joint[i]
-            elif derivatives is not None and g.dtype.kind == "f" and derivatives[i] is not None:
-                c = g * derivatives[i](ans, *args)  # type: ignore[misc]
+            if given is not None:
+                c = given[i]
+            elif derivatives is not None:
+                derivative = derivatives[i]
+                if derivative is None:
+                    raise rule.missing(i)
+                c = g * derivative(ans, *args)
             else:
-                c = rule.pull(i, g, ans, args, kwargs)
+                pull = pulls[i]
+                if pull is None:
+                    raise rule.missing(i)
+                c = pull(g, ans, *args, **kwargs)
             if c is None:
                 continue
             like = nodes[link][3]
             if c.dtype is not like.dtype or c.shape != like.shape:
                 c = fitted(c, like)
+            before = cotangents[link]
             if before is None:
                 cotangents[link] = c
                 if rule.gather is not None and type(c) is np.ndarray:
@@ -223,6 +235,8 @@ def apply_one(
     if x.alias is not None:
         x.settle()
     value = x.value
+    if type(value) is np.ndarray and value.nbytes > KEPT_WHOLE:
+        return apply(rule, fn, (x,), kwargs)
     ans = fn(value, **kwargs) if kwargs else fn(value)
     return tape.noted(rule, (value,), kwargs, ans, (x.node,))
 
@@ -284,7 +298,7 @@ class _Run:
         return places
 
 
-_OBJECTS = re.compile(r"loop of ufunc does not support argument|input.* from dtype\('O'\)")
+_OBJECTS = re.compile(r"loop of ufunc does not support argument|from dtype\('O'\)")
 
 
 def called(f: Callable[..., Sequence[Any]], boxes: Sequence[Any]) -> Sequence[Any]:
@@ -354,5 +368,5 @@ def value_and_grad(
     run.tape.constants.require_unchanged()
     one = run.values[0].dtype.type(1.0)
     arriving = run.seeded(nodes, [one, *[None] * (len(run.values) - 1)])
-    _walk(nodes, range(len(nodes) - 1, -1, -1), arriving, drop=True)
+    _walk(nodes, range(len(nodes) - 1, run.count - 1, -1), arriving, drop=True)
     return tuple(run.values), tuple(arriving[: run.count])

@@ -78,11 +78,23 @@ _METHODS: dict[str, Callable[..., Any]] = {
 """Functions that NumPy computes by a method of the array, but slowly finds."""
 
 
-def ufunc(name: str, *pulls: Pull | None, linear: bool = False, target: Any = None) -> None:
+def ufunc(
+    name: str,
+    *pulls: Pull | None,
+    linear: bool = False,
+    multilinear: bool = False,
+    target: Any = None,
+) -> None:
     """A ufunc by its pulls ``(g, ans, *args)``, one for each argument."""
     found = lookup(name) if target is None else target
     if found is not None:
-        UFUNCS[found] = Rule(name, pulls, linear=linear, symmetric=found.signature is None)
+        UFUNCS[found] = Rule(
+            name,
+            pulls,
+            linear=linear,
+            multilinear=multilinear,
+            symmetric=found.signature is None,
+        )
 
 
 def elementwise(name: str, *derivatives: Callable[..., Any] | None, target: Any = None) -> None:
@@ -93,7 +105,12 @@ def elementwise(name: str, *derivatives: Callable[..., Any] | None, target: Any 
 
 
 def function(
-    name: str, signature: str, *pulls: Pull | None, linear: bool = False, view: bool = False
+    name: str,
+    signature: str,
+    *pulls: Pull | None,
+    linear: bool = False,
+    multilinear: bool = False,
+    view: bool = False,
 ) -> None:
     """An array function by its pulls; its first arguments are arrays, the others options.
 
@@ -104,20 +121,22 @@ def function(
     fn = lookup(name)
     if fn is None:
         return
-    rule = Rule(name, pulls, linear=linear, view=view)
+    rule = Rule(name, pulls, linear=linear, multilinear=multilinear, view=view)
     names = signature.split()
     count = len(pulls)
     computed = _METHODS.get(name, fn)
     arrays, options = names[:count], names[count:]
 
     def handler(*args: Any, **kwargs: Any) -> Any:
-        if kwargs or len(args) != count:
+        if len(args) > count:
             kwargs.update(zip(options, args[count:], strict=False))
             args = args[:count]
-            while len(args) < count:
-                args = (*args, kwargs.pop(arrays[len(args)]))
-            refuse(name, kwargs)
-            forbid_boxes(name, kwargs)
+        while len(args) < count:
+            args = (*args, kwargs.pop(arrays[len(args)]))
+        for key, value in kwargs.items():
+            if key in _BEHIND_THE_RULES or isinstance(value, Box):
+                refuse(name, kwargs)
+                forbid_boxes(name, kwargs)
         x = args[0]
         if count == 1 and isinstance(x, Box):
             return apply_one(rule, computed, x, kwargs)

@@ -1,0 +1,67 @@
+"""Functions of flat arrays that are recorded at their first call, and replayed from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from unigrad.engine.array import TracedArray, jvp
+from unigrad.engine.program import simplify
+from unigrad.engine.recording import Recording
+from unigrad.engine.replay import compile_program
+
+__all__ = ["linearize", "replayed"]
+
+
+def replayed(
+    f: Callable[..., Sequence[Any]], *, reuse_output: bool = False
+) -> Callable[..., Sequence[Any]]:
+    """``f``, recorded for the shapes and dtypes of its first call, and replayed.
+
+    Arrays that ``f`` uses beside its arguments are part of the recording; if one of them was
+    written since, ``f`` is recorded anew. On traced arrays ``f`` runs as it is.
+
+    Args:
+        f: a function in plain NumPy of flat arrays, free of side effects.
+        reuse_output: give results in buffers that the next call overwrites.
+
+    Raises:
+        TracingError: if ``f`` asks for a value (a branch, a boolean mask, ``float(x)``), with
+            the line that does.
+    """
+    known: dict[tuple[bool, ...], tuple[Recording, Callable[..., Sequence[Any]]]] = {}
+
+    def call(*arrays: Any) -> Sequence[Any]:
+        for x in arrays:
+            if isinstance(x, TracedArray):
+                return f(*arrays)
+        kinds = tuple([type(x) is np.ndarray for x in arrays])
+        entry = known.get(kinds)
+        if entry is None or not entry[0].valid():
+            recording = Recording(f, arrays)
+            run = compile_program(simplify(recording.program), reuse_output=reuse_output)
+            entry = known[kinds] = recording, run
+        return entry[1](arrays)
+
+    return call
+
+
+def linearize(
+    f: Callable[..., Sequence[Any]], primals: Sequence[Any]
+) -> tuple[tuple[Any, ...], Callable[..., Sequence[Any]]]:
+    """Outputs of ``f``, and its derivative at ``primals`` as a function of tangents.
+
+    The tangents are recorded, the primals are not: what depends on them alone is computed once.
+    """
+    outputs: tuple[Any, ...] = ()
+
+    def along(*tangents: Any) -> list[Any]:
+        nonlocal outputs
+        outputs, moved = jvp(f, primals, tangents)
+        return [np.zeros_like(y) if t is None else t for y, t in zip(outputs, moved, strict=True)]
+
+    recording = Recording(along, [np.zeros_like(x) for x in primals])
+    run = compile_program(simplify(recording.program))
+    return outputs, lambda tangents: run(tangents)
