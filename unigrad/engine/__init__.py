@@ -4,8 +4,9 @@ The engine knows no adapter. Importing it fills its rule tables.
 """
 
 from unigrad.engine import rules
-from unigrad.engine.array import TracedArray, jvp, value_and_grad, vjp
+from unigrad.engine.array import TracedArray
 from unigrad.engine.core import stop_gradient
 from unigrad.engine.custom import custom_vjp
+from unigrad.engine.derivatives import jvp, value_and_grad, vjp
 
 __all__ = ["TracedArray", "custom_vjp", "jvp", "rules", "stop_gradient", "value_and_grad", "vjp"]

@@ -6,68 +6,29 @@ Operators look one rule up and record; NumPy's functions and ufuncs arrive throu
 
 from __future__ import annotations
 
-import dis
 import operator
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from types import FrameType
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy import ndarray
 
-from unigrad.engine import forward, reverse
+from unigrad.engine.conversion import as_objects
 from unigrad.engine.core import NOTHING, Alias, Box, apply, primal
 from unigrad.engine.indexing import INDEX, add_at, is_basic, kept_index, taken, update
 from unigrad.engine.reverse import KEPT_WHOLE, Tape, apply_one
-from unigrad.engine.table import CONSTANT_UFUNCS, FUNCTIONS, UFUNCS, forbid_boxes, refuse
+from unigrad.engine.table import (
+    CONSTANT_UFUNCS,
+    FUNCTIONS,
+    UFUNC_METHODS,
+    UFUNCS,
+    forbid_boxes,
+    refuse,
+)
 from unigrad.errors import TracingError
 
-__all__ = ["TracedArray", "jvp", "value_and_grad", "vjp"]
-
-
-def vjp(
-    f: Callable[..., Sequence[Any]], primals: Sequence[Any]
-) -> tuple[tuple[Any, ...], Callable[[Sequence[Any]], tuple[Any, ...]]]:
-    """Outputs of ``f(*primals)`` and their pullback, which may be called any number of times.
-
-    Args:
-        f: a function in plain NumPy, of arrays, that returns a sequence of arrays.
-        primals: floating or complex arrays (anything that speaks NumPy's protocols).
-
-    Returns:
-        The outputs, and ``pullback(cotangents) -> cotangents of the primals``; ``None`` stands
-        for zero on the way in and for "does not depend on it" on the way out.
-
-    >>> outputs, pullback = vjp(lambda x: (x**2,), [np.float64(3.0)])
-    >>> float(pullback([np.float64(1.0)])[0])
-    6.0
-    """
-    return reverse.vjp(f, primals, TracedArray)
-
-
-def value_and_grad(
-    f: Callable[..., Sequence[Any]], primals: Sequence[Any]
-) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Outputs of ``f(*primals)``, and the gradient of the first, a real scalar.
-
-    What `vjp` gives, in one go: memory is freed while the walk goes back.
-
-    >>> value_and_grad(lambda x: (x**2,), [np.float64(3.0)])[1]
-    (6.0,)
-    """
-    return reverse.value_and_grad(f, primals, TracedArray)
-
-
-def jvp(
-    f: Callable[..., Sequence[Any]], primals: Sequence[Any], tangents: Sequence[Any]
-) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Outputs of ``f(*primals)`` and their tangents; ``None``: an output does not move.
-
-    >>> jvp(lambda x: (x**2,), [np.float64(3.0)], [np.float64(0.5)])
-    ((9.0,), (3.0,))
-    """
-    return forward.jvp(f, primals, tangents, TracedArray)
+__all__ = ["TracedArray", "astype"]
 
 
 def _values(x: Any, y: Any) -> tuple[Any, Any]:
@@ -140,10 +101,6 @@ def _method(name: str) -> Any:
         return FUNCTIONS[fn](self, *args, **kwargs)
 
     return method
-
-
-_CONVERTERS = frozenset({"scipy", "pandas", "sklearn", "matplotlib", "torch", "jax", "tensorflow"})
-"""Packages that convert what they get to plain arrays."""
 
 
 class TracedArray(Box):
@@ -256,16 +213,13 @@ class TracedArray(Box):
             x, y = inputs
             ndim = len(np.shape(y))
             return fn(np.reshape(x, (*np.shape(x), *[1] * ndim)), y, **kwargs)
-        named = _BY_METHOD.get((fn.__name__, method))
-        if named is None:
+        found = UFUNC_METHODS.get((fn.__name__, method))
+        if found is None:
             raise TracingError(
                 f"numpy.{fn.__name__}.{method} has no derivative rule; write it with "
-                f"numpy.sum, prod, max, min, cumsum or cumprod"
+                f"numpy.sum, prod, max, min, cumsum or cumprod, or as a loop"
             )
-        if len(inputs) > 1:
-            raise TracingError(f"numpy.{fn.__name__}.{method} takes its axis by keyword here")
-        kwargs.setdefault("axis", 0)
-        return FUNCTIONS[getattr(np, named)](*inputs, **kwargs)
+        return found(*inputs, **kwargs)
 
     def _at(self, fn: Any, target: Any, index: Any, values: Any = None) -> None:
         if fn is not np.add or not isinstance(target, Box):
@@ -290,31 +244,7 @@ class TracedArray(Box):
         return handler(*args, **kwargs)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        """What ``numpy.array([x[0], x[1]])`` asks for: an object array of traced scalars.
-
-        Such an array is gathered again where it meets a traced one, and when it is returned.
-        """
-        frame = sys._getframe(1)
-        _refuse_subscript(frame, self.shape)
-        if frame.f_code.co_name in ("_mean", "_var"):
-            raise TracingError(
-                "numpy.mean, var and std of a list of traced values, or of the object array that "
-                "numpy.array makes of them, are not followed; type numpy.mean(numpy.stack(values))"
-            )
-        caller = _package(frame)
-        if caller in _CONVERTERS or (dtype is not None and np.dtype(dtype) != object):
-            raise TracingError(
-                f"a traced array of shape {self.shape} would be converted to a plain array "
-                f"{f'by {caller} ' if caller in _CONVERTERS else ''}and its derivative lost: "
-                f"numpy.array([...], dtype=float) of traced values is written numpy.stack([...]), "
-                f"an array to be written into is made by numpy.zeros_like(x, shape=...) of a "
-                f"traced x, functions of SciPy are found in unigrad.scipy, and a constant is "
-                f"ug.stop_gradient(x)"
-            )
-        objects = np.empty(self.shape, dtype=object)
-        for place in np.ndindex(*self.shape):
-            objects[place] = self[place] if self.shape else self
-        return objects
+        return as_objects(self, sys._getframe(1), dtype)
 
     # ---------------------------------------------------------------- indexing and writing
 
@@ -459,43 +389,8 @@ def astype(x: Any, dtype: Any, casting: Any = "unsafe") -> Any:
     return x.astype(dtype, casting=casting)
 
 
-def _package(frame: FrameType | None) -> str:
-    """The package that asks NumPy for a conversion."""
-    name = "numpy"
-    while frame is not None and name == "numpy":
-        name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        frame = frame.f_back
-    return name
-
-
-def _refuse_subscript(frame: FrameType, shape: tuple[int, ...]) -> None:
-    """Refuse a traced array as the index of a plain one, or as what is written into it."""
-    running = dis.opname[frame.f_code.co_code[frame.f_lasti]]
-    if running == "STORE_SUBSCR":
-        raise TracingError(
-            f"a traced array of shape {shape} was assigned to entries of a plain array, or "
-            f"indexes them, where its derivative is lost; make that array by "
-            f"numpy.zeros_like(x, shape=...) of a traced x"
-        )
-    if running in ("BINARY_SUBSCR", "BINARY_OP") and shape == ():
-        raise TracingError(
-            "a traced value was used as the index of a plain array; an index has no "
-            "derivative: use int(ug.stop_gradient(i))"
-        )
-
-
 def _dotted(index: Any) -> bool:
     return index is Ellipsis or (type(index) is tuple and any(i is Ellipsis for i in index))
-
-
-_BY_METHOD = {
-    ("add", "reduce"): "sum",
-    ("multiply", "reduce"): "prod",
-    ("maximum", "reduce"): "amax",
-    ("minimum", "reduce"): "amin",
-    ("add", "accumulate"): "cumsum",
-    ("multiply", "accumulate"): "cumprod",
-}
 
 
 def _late_rule(fn: Any) -> Any:

@@ -90,7 +90,7 @@ def update(x: Any, v: Any, index: Any) -> Any:
         return _noted(_UPDATE, update, (x, v), {"index": index})
     if (home := _recorder(index)) is not None:
         return home.call(update, (x, v), {"index": index})
-    out = np.copy(x) if type(x) is np.ndarray else x.copy()
+    out = np.copy(x) if isinstance(x, (np.ndarray, np.generic)) else x.copy()
     out[index] = v
     return out
 

@@ -43,7 +43,8 @@ _STATIC = _named(
 _BY_VALUE = _named(
     "nonzero argwhere flatnonzero unique unique_values unique_counts unique_inverse unique_all "
     "extract trim_zeros union1d intersect1d setdiff1d setxor1d bincount histogram_bin_edges "
-    "array_equal array_equiv allclose array_repr array_str array2string save savetxt savez"
+    "array_equal array_equiv allclose real_if_close array_repr array_str array2string save "
+    "savetxt savez"
 )
 """Functions whose answers are no arrays of a known shape."""
 

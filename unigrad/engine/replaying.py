@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from unigrad.engine.array import TracedArray, jvp
+from unigrad.engine.array import TracedArray
+from unigrad.engine.derivatives import jvp
 from unigrad.engine.program import simplify
 from unigrad.engine.recording import Recording
 from unigrad.engine.replay import compile_program

@@ -21,6 +21,7 @@ __all__ = [
     "FUNCTIONS",
     "NO_VALUE",
     "UFUNCS",
+    "UFUNC_METHODS",
     "composite",
     "constant",
     "elementwise",
@@ -39,6 +40,8 @@ NO_VALUE: Any = vars(np)["_NoValue"]
 UFUNCS: dict[Any, Rule] = {}
 CONSTANT_UFUNCS: set[Any] = set()
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+UFUNC_METHODS: dict[tuple[str, str], Callable[..., Any]] = {}
+"""``(name of the ufunc, "reduce" or "accumulate")`` to a function of a traced array."""
 
 
 def lookup(name: str) -> Any:
@@ -65,15 +68,7 @@ def refuse(name: str, options: Mapping[str, Any]) -> None:
 
 
 _METHODS: dict[str, Callable[..., Any]] = {
-    "sum": lambda a, **options: a.sum(**options),
-    "prod": lambda a, **options: a.prod(**options),
-    "mean": lambda a, **options: a.mean(**options),
-    "max": lambda a, **options: a.max(**options),
-    "min": lambda a, **options: a.min(**options),
-    "amax": lambda a, **options: a.max(**options),
-    "amin": lambda a, **options: a.min(**options),
-    "cumsum": lambda a, **options: a.cumsum(**options),
-    "transpose": lambda a, axes=None: a.transpose(axes),
+    "transpose": lambda a, axes=None: a.transpose() if axes is None else a.transpose(axes),
 }
 """Functions that NumPy computes by a method of the array, but slowly finds."""
 

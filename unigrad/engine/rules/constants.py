@@ -6,22 +6,23 @@ values can be written into it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from unigrad.engine.table import composite, constant
+from unigrad.errors import TracingError
 
 constant(
     "equal not_equal less less_equal greater greater_equal logical_and logical_or logical_not "
     "logical_xor isnan isinf isfinite isnat signbit bitwise_and bitwise_or bitwise_xor invert "
-    "spacing"
+    "spacing gcd lcm left_shift right_shift bitwise_count"
 )
 constant(
     "shape ndim size result_type can_cast common_type min_scalar_type iscomplexobj isrealobj "
     "isreal iscomplex isneginf isposinf isscalar array_equal array_equiv allclose isclose nonzero "
     "argwhere flatnonzero argsort argpartition searchsorted digitize lexsort may_share_memory "
-    "shares_memory array_repr array_str array2string linalg.matrix_rank "
+    "shares_memory array_repr array_str array2string "
     "isin in1d"
 )
 
@@ -46,3 +47,23 @@ def _full_like(a: Any, fill_value: Any, *args: Any, **options: Any) -> Any:
     out = np.empty_like(a, *args, **options)
     out[...] = fill_value
     return out
+
+
+def _refused(names: str, advice: str) -> None:
+    """Functions whose answer counts or chooses, so that a derivative would say nothing."""
+    for name in names.split():
+
+        @composite(name)
+        def handler(*_: Any, name: str = name, **__: Any) -> NoReturn:
+            raise TracingError(f"numpy.{name} of a traced array has no derivative rule; {advice}")
+
+
+_refused(
+    "histogram histogram2d histogramdd histogram_bin_edges",
+    "counts do not change when values move a little: type ug.stop_gradient(x) there, or smooth "
+    "the bins by a kernel",
+)
+_refused(
+    "unique_all unique_counts unique_inverse",
+    "use numpy.unique(x, return_index=True, return_inverse=True, return_counts=True)",
+)

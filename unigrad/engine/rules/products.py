@@ -1,22 +1,16 @@
-"""Rules of products: of matrices, of tensors (einsum), of the entries of an array.
-
-Products of entries are differentiated as a tree of multiplications, which needs no division and
-so is right at zeros, to any order.
-"""
+"""Rules of products: of vectors, matrices and tensors, and convolutions."""
 
 from __future__ import annotations
 
-import string
+import operator
 from typing import Any
 
 import numpy as np
 
-from unigrad.engine.array import vjp
-from unigrad.engine.core import Rule, apply, unbroadcast
-from unigrad.engine.indexing import scatter
+from unigrad.engine.core import Rule, apply
 from unigrad.engine.rules.elementwise import conjugate
-from unigrad.engine.rules.reductions import kept_dims
-from unigrad.engine.table import composite, function, refuse, sequence_rule, ufunc
+from unigrad.engine.rules.shaping import arrayed, axis_of, shape_of
+from unigrad.engine.table import composite, refuse, ufunc
 
 __all__ = ["adjoint"]
 
@@ -29,22 +23,47 @@ def adjoint(x: Any) -> Any:
 # ------------------------------------------------------------------------- matrix products
 
 
+def _product(x: Any, y: Any) -> Any:
+    """``x @ y`` where ``y`` is a matrix, or both are vectors or matrices."""
+    if type(x) is not np.ndarray or type(y) is not np.ndarray:
+        return x @ y
+    if x.ndim <= 2:
+        # Trap: `@` is slow by an order of magnitude for a cotangent that was only broadcast.
+        return x.dot(y)
+    rows = x.reshape(-1, x.shape[-1]).dot(y)
+    return rows.reshape(*x.shape[:-1], y.shape[-1])
+
+
+def _solid(g: Any) -> Any:
+    """A cotangent that was only broadcast, in memory."""
+    return g.copy() if type(g) is np.ndarray and 0 in g.strides else g
+
+
+def _flat(x: Any) -> Any:
+    """A stack of matrices as one tall matrix."""
+    return x.reshape(-1, x.shape[-1])
+
+
 def _pull_matmul_left(g: Any, ans: Any, x: Any, y: Any, **_: Any) -> Any:
-    if len(np.shape(y)) == 1:
-        return g * conjugate(y) if len(x.shape) == 1 else g[..., None] * conjugate(y)
-    if len(x.shape) == 1:
+    y = arrayed(y)
+    if y.ndim == 2:
+        return _product(g, y.T if y.dtype.kind != "c" else adjoint(y))
+    if y.ndim == 1:
+        return g * conjugate(y) if g.ndim == 0 else g[..., None] * conjugate(y)
+    if g.ndim == y.ndim - 1:
         return (g[..., None, :] @ adjoint(y))[..., 0, :]
-    return g @ adjoint(y)
+    return _solid(g) @ adjoint(y)
 
 
 def _pull_matmul_right(g: Any, ans: Any, x: Any, y: Any, **_: Any) -> Any:
-    if len(np.shape(x)) == 1:
-        if len(y.shape) == 1:
-            return g * conjugate(x)
-        return conjugate(x)[:, None] * g[..., None, :]
-    if len(y.shape) == 1:
-        return (adjoint(x) @ g[..., None])[..., 0]
-    return adjoint(x) @ g
+    x = arrayed(x)
+    if x.ndim == 1:
+        return conjugate(x) * g if g.ndim == 0 else conjugate(x)[:, None] * g[..., None, :]
+    if y.ndim > 2:
+        return adjoint(x) @ _solid(g)
+    if x.ndim > 2:
+        x, g = _flat(x), g.reshape(-1) if y.ndim == 1 else _flat(g)
+    return _product(x.T if x.dtype.kind != "c" else adjoint(x), g)
 
 
 ufunc("matmul", _pull_matmul_left, _pull_matmul_right)
@@ -81,262 +100,172 @@ def _linalg_matmul(x1: Any, x2: Any, /) -> Any:
     return np.matmul(x1, x2)
 
 
+_DOT = Rule("dot", [_pull_matmul_left, _pull_matmul_right])
+
+
 @composite("dot")
 def _dot(a: Any, b: Any, out: Any = None) -> Any:
     refuse("dot", {"out": out})
-    if np.ndim(a) == 0 or np.ndim(b) == 0:
+    n, m = len(shape_of(a)), len(shape_of(b))
+    if n == 0 or m == 0:
         return np.multiply(a, b)
-    if np.ndim(b) == 1 or (np.ndim(a) <= 2 and np.ndim(b) == 2):
-        return np.matmul(a, b)
+    if n == 1 or m <= 2:
+        return apply(_DOT, np.dot, (a, b))
     return np.tensordot(a, b, axes=(-1, -2))
 
 
 @composite("vdot")
 def _vdot(a: Any, b: Any, /) -> Any:
-    return np.matmul(conjugate(np.ravel(a)), np.ravel(b))
+    return apply(_DOT, np.dot, (conjugate(np.ravel(a)), np.ravel(b)))
 
 
 @composite("inner")
 def _inner(a: Any, b: Any, /) -> Any:
-    if np.ndim(a) == 0 or np.ndim(b) == 0:
+    n, m = len(shape_of(a)), len(shape_of(b))
+    if n == 0 or m == 0:
         return np.multiply(a, b)
+    if m == 1:
+        return apply(_DOT, np.dot, (a, b))
     return np.tensordot(a, b, axes=(-1, -1))
+
+
+def _outer_of(a: Any, b: Any) -> Any:
+    return np.outer(a, b)
+
+
+_OUTER = Rule(
+    "outer",
+    [
+        lambda g, ans, a, b: _product(g, conjugate(b)),
+        lambda g, ans, a, b: _product(g.T, conjugate(a)),
+    ],
+)
 
 
 @composite("outer", "linalg.outer")
 def _outer(a: Any, b: Any, out: Any = None) -> Any:
     refuse("outer", {"out": out})
-    return np.multiply(np.reshape(a, (-1, 1)), np.reshape(b, (1, -1)))
+    return apply(_OUTER, _outer_of, (np.ravel(a), np.ravel(b)))
+
+
+def _pull_tensordot(g: Any, other: Any, axes: Any, other_axes: Any, first: bool) -> Any:
+    """The cotangent of one factor, whose axes are then brought back to their order."""
+    kept = [i for i in range(other.ndim) if i not in other_axes]
+    ndim = g.ndim - len(kept) + len(axes)
+    shared = range(g.ndim - len(kept), g.ndim) if first else range(len(kept))
+    c = np.tensordot(g, conjugate(other), (list(shared), kept))
+    order = [i for i in range(ndim) if i not in axes]
+    order += [axes[other_axes.index(i)] for i in sorted(other_axes)]
+    return c.transpose(sorted(range(ndim), key=order.__getitem__))
+
+
+_TENSORDOT = Rule(
+    "tensordot",
+    [
+        lambda g, ans, a, b, axes: _pull_tensordot(g, b, axes[0], axes[1], True),
+        lambda g, ans, a, b, axes: _pull_tensordot(g, a, axes[1], axes[0], False),
+    ],
+)
+
+
+def _contracted_pairs(a: Any, b: Any, axes: Any) -> Any:
+    return np.tensordot(a, b, axes)
 
 
 @composite("tensordot", "linalg.tensordot")
 def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
-    a_shape, b_shape = np.shape(a), np.shape(b)
-    if isinstance(axes, (int, np.integer)):
-        a_axes = list(range(len(a_shape) - int(axes), len(a_shape)))
-        b_axes = list(range(int(axes)))
+    a, b = arrayed(a), arrayed(b)
+    n, m = len(shape_of(a)), len(shape_of(b))
+    if np.ndim(axes) == 0:
+        count = operator.index(axes)
+        pairs = list(range(n - count, n)), list(range(count))
     else:
-        a_axes, b_axes = (np.atleast_1d(x).astype(int).tolist() for x in axes)
-    a_axes = [i % len(a_shape) for i in a_axes]
-    b_axes = [i % len(b_shape) for i in b_axes]
-    if [a_shape[i] for i in a_axes] != [b_shape[i] for i in b_axes]:
-        raise ValueError(f"shape-mismatch for tensordot: {a_shape} and {b_shape} over {axes}")
-    a_kept = [i for i in range(len(a_shape)) if i not in a_axes]
-    b_kept = [i for i in range(len(b_shape)) if i not in b_axes]
-    inner = int(np.prod([a_shape[i] for i in a_axes], dtype=np.int64))
-    rows, columns = [a_shape[i] for i in a_kept], [b_shape[i] for i in b_kept]
-    left = np.reshape(np.transpose(a, a_kept + a_axes), (_size(rows), inner))
-    right = np.reshape(np.transpose(b, b_axes + b_kept), (inner, _size(columns)))
-    out = np.reshape(np.matmul(left, right), (*rows, *columns))
-    return out if out.shape else out[()]
-
-
-def _size(shape: list[int]) -> int:
-    return int(np.prod(shape, dtype=np.int64))
+        first, second = (np.atleast_1d(x) for x in axes)
+        pairs = [axis_of(i, n) for i in first], [axis_of(i, m) for i in second]
+    return apply(_TENSORDOT, _contracted_pairs, (a, b), {"axes": pairs})
 
 
 @composite("kron")
 def _kron(a: Any, b: Any) -> Any:
-    ndim = max(np.ndim(a), np.ndim(b))
-    a_shape = (1,) * (ndim - np.ndim(a)) + np.shape(a)
-    b_shape = (1,) * (ndim - np.ndim(b)) + np.shape(b)
-    left = np.reshape(a, [n for m in a_shape for n in (m, 1)])
-    right = np.reshape(b, [n for m in b_shape for n in (1, m)])
-    return np.reshape(left * right, [m * n for m, n in zip(a_shape, b_shape, strict=True)])
+    n, m = shape_of(a), shape_of(b)
+    ndim = max(len(n), len(m))
+    n, m = (1,) * (ndim - len(n)) + n, (1,) * (ndim - len(m)) + m
+    left = np.reshape(a, tuple(k for i in n for k in (i, 1)))
+    right = np.reshape(b, tuple(k for i in m for k in (1, i)))
+    return np.reshape(left * right, tuple(i * k for i, k in zip(n, m, strict=True)))
 
 
-@composite("cross", "linalg.cross")
+@composite("cross")
 def _cross(
     a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: Any = None
 ) -> Any:
     if axis is not None:
         axisa = axisb = axisc = axis
-    a, b = np.moveaxis(a, axisa, -1), np.moveaxis(b, axisb, -1)
-    if a.shape[-1] != 3 or b.shape[-1] != 3:
-        if a.shape[-1] == b.shape[-1] == 2:
-            return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
-        raise ValueError("numpy.cross takes vectors of the same length, 2 or 3, here")
-    parts = [a[..., i] * b[..., j] - a[..., j] * b[..., i] for i, j in ((1, 2), (2, 0), (0, 1))]
+    a, b = np.moveaxis(arrayed(a), axisa, -1), np.moveaxis(arrayed(b), axisb, -1)
+    sizes = shape_of(a)[-1], shape_of(b)[-1]
+    if not {*sizes} <= {2, 3}:
+        raise ValueError("incompatible dimensions for cross product (dimension must be 2 or 3)")
+
+    def part(i: int, j: int) -> Any:
+        # A vector of length 2 has 0 for its third entry.
+        plus = a[..., i] * b[..., j] if i < sizes[0] and j < sizes[1] else None
+        minus = a[..., j] * b[..., i] if j < sizes[0] and i < sizes[1] else None
+        if plus is None or minus is None:
+            return plus if minus is None else -minus
+        return plus - minus
+
+    if sizes == (2, 2):
+        return part(0, 1)
+    parts = np.broadcast_arrays(part(1, 2), part(2, 0), part(0, 1))
     return np.moveaxis(np.stack(parts, axis=-1), -1, axisc)
 
 
-@composite("convolve")
-def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
-    n, m = np.size(a), np.size(v)
-    places = np.arange(n)[:, None] + np.arange(m)
-    full = scatter(np.multiply(np.reshape(a, (n, 1)), v), (places,), (n + m - 1,))
+@composite("linalg.cross")
+def _linalg_cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
+    if shape_of(x1)[axis] != 3 or shape_of(x2)[axis] != 3:
+        raise ValueError("Both input arrays must be (arrays of) 3-dimensional vectors")
+    return _cross(x1, x2, axis=axis)
+
+
+# ------------------------------------------------------------------------- convolutions
+
+_CONVOLVE = Rule(
+    "convolve",
+    [
+        lambda g, ans, a, v: np.correlate(g, v, "valid"),
+        lambda g, ans, a, v: np.correlate(g, a, "valid"),
+    ],
+)
+_MODES = {"v": "valid", "s": "same", "f": "full"}
+
+
+def _fully_convolved(a: Any, v: Any) -> Any:
+    return np.convolve(a, v)
+
+
+def _cut(full: Any, n: int, m: int, mode: Any, spare: int) -> Any:
+    """The part of a full convolution that a mode keeps."""
     short, long = min(n, m), max(n, m)
     if mode == "valid":
         return full[short - 1 : long]
-    return full if mode == "full" else full[(short - 1) // 2 : (short - 1) // 2 + long]
+    if mode == "same":
+        start = (short - 1 + spare) // 2
+        return full[start : start + long]
+    if mode != "full":
+        raise ValueError("mode must be one of 'valid', 'same', or 'full'")
+    return full
 
 
-# ------------------------------------------------------------------------- einsum
+@composite("convolve")
+def _convolve(a: Any, v: Any, mode: Any = "full") -> Any:
+    a, v = np.atleast_1d(arrayed(a), arrayed(v))
+    full = apply(_CONVOLVE, _fully_convolved, (a, v))
+    return _cut(full, shape_of(a)[0], shape_of(v)[0], mode, 0)
 
 
-def _letters(args: Any) -> tuple[str, list[Any]]:
-    """The subscripts as one string, whichever way they were given, and the operands."""
-    if isinstance(args[0], str):
-        return args[0].replace(" ", ""), list(args[1:])
-    names = string.ascii_uppercase + string.ascii_lowercase  # in the order that einsum sorts by
-
-    def spelled(labels: Any) -> str:
-        return "".join("..." if i is Ellipsis else names[i] for i in labels)
-
-    pairs, rest = args[: len(args) // 2 * 2], args[len(args) // 2 * 2 :]
-    subscripts = ",".join(spelled(labels) for labels in pairs[1::2])
-    return subscripts + ("->" + spelled(rest[0]) if rest else ""), list(pairs[::2])
-
-
-def _expanded(subscripts: str, operands: list[Any]) -> tuple[list[str], str]:
-    """Labels of each operand and of the result, without dots and with the result spelled out."""
-    left, arrow, result = subscripts.partition("->")
-    labels = left.split(",")
-    if not arrow:
-        once = sorted(c for c in set(left) - set(",.") if left.count(c) == 1)
-        result = "..." + "".join(once)
-    free = [c for c in string.ascii_letters if c not in subscripts]
-    ranks = [
-        len(np.shape(x)) - len(l.replace("...", ""))
-        for x, l in zip(operands, labels, strict=True)
-        if "..." in l
-    ]
-    dots = free[: max(ranks, default=0)]
-    counts = iter(ranks)
-    labels = [
-        l.replace("...", "".join(dots[len(dots) - next(counts) :])) if "..." in l else l
-        for l in labels
-    ]
-    return labels, result.replace("...", "".join(dots))
-
-
-def _contracted(*operands: Any, labels: Any, result: str, **options: Any) -> Any:
-    return np.einsum(",".join(labels) + "->" + result, *operands, **options)
-
-
-def _pull_einsum(
-    i: int, g: Any, ans: Any, *operands: Any, labels: Any, result: str, **options: Any
-) -> Any:
-    own, shape = labels[i], operands[i].shape
-    others = [
-        (l, conjugate(x)) for j, (l, x) in enumerate(zip(labels, operands, strict=True)) if j != i
-    ]
-    unique = "".join(dict.fromkeys(own))
-    met = set(result).union(*[l for l, _ in others])
-    target = "".join(c for c in unique if c in met)
-    spelled = ",".join([result, *[l for l, _ in others]]) + "->" + target
-    c = np.einsum(spelled, g, *[x for _, x in others])
-    sizes = dict(zip(own, shape, strict=True))
-    found = dict(zip(target, c.shape, strict=True))
-    c = np.reshape(c, [found.get(l, 1) for l in unique])
-    c = unbroadcast(c, tuple(sizes[l] for l in unique))
-    if len(unique) == len(own):
-        return c
-    along = {
-        l: np.reshape(np.arange(sizes[l]), [-1 if m == l else 1 for m in unique]) for l in unique
-    }
-    return scatter(c, tuple(along[l] for l in own), shape)
-
-
-_EINSUM = sequence_rule("einsum", _pull_einsum)
-
-
-@composite("einsum")
-def _einsum(*args: Any, out: Any = None, **options: Any) -> Any:
-    refuse("einsum", {"out": out})
-    subscripts, operands = _letters(args)
-    labels, result = _expanded(subscripts, operands)
-    return apply(_EINSUM, _contracted, operands, {"labels": labels, "result": result, **options})
-
-
-# ------------------------------------------------------------------------- products of entries
-
-
-def _tree_product(x: Any, axis: Any) -> Any:
-    """The product over axes, kept with length 1, as a tree of multiplications."""
-    ndim = len(x.shape)
-    kept = kept_dims(x.shape, axis)
-    axes = range(ndim) if axis is None else np.atleast_1d(axis)
-    reduced = sorted(int(i) % ndim for i in axes)
-    others = [i for i in range(ndim) if i not in reduced]
-    x = np.reshape(
-        np.transpose(x, others + reduced),
-        (*[x.shape[i] for i in others], _size([x.shape[i] for i in reduced])),
-    )
-    while x.shape[-1] > 1:
-        half = x.shape[-1] // 2
-        pairs = x[..., :half] * x[..., half : 2 * half]
-        x = np.concatenate([pairs, x[..., 2 * half :]], -1) if x.shape[-1] % 2 else pairs
-    return np.reshape(x, kept)
-
-
-def _scan_product(x: Any, axis: int) -> Any:
-    """All partial products, by doubling."""
-    x = np.moveaxis(x, axis, -1)
-    step = 1
-    while step < x.shape[-1]:
-        x = np.concatenate([x[..., :step], x[..., step:] * x[..., :-step]], -1)
-        step *= 2
-    return np.moveaxis(x, -1, axis)
-
-
-def _pull_prod(g: Any, ans: Any, x: Any, axis: Any = None, **_: Any) -> Any:
-    if x.size == 0 or len(x.shape) == 0:
-        return g if len(x.shape) == 0 else np.zeros_like(x)
-    pullback = vjp(lambda x: (_tree_product(x, axis),), [x])[1]
-    return pullback([np.reshape(g, kept_dims(x.shape, axis))])[0]
-
-
-def _pull_cumprod(g: Any, ans: Any, x: Any, axis: int, **_: Any) -> Any:
-    pullback = vjp(lambda x: (_scan_product(x, axis),), [x])[1]
-    return pullback([g])[0]
-
-
-function("prod", "a axis dtype out keepdims initial where", _pull_prod)
-
-_CUMSUM = Rule(
-    "cumsum",
-    [lambda g, ans, x, axis, **_: np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis)],
-    linear=True,
-)
-_CUMPROD = Rule("cumprod", [_pull_cumprod])
-
-
-def _cumulation(name: str, rule: Rule) -> None:
-    fn = getattr(np, name)
-
-    @composite(name)
-    def handler(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
-        refuse(name, {"out": out})
-        if axis is None:
-            a, axis = np.ravel(a), 0
-        return apply(rule, fn, (a,), {"axis": axis, "dtype": dtype})
-
-
-_cumulation("cumsum", _CUMSUM)
-_cumulation("cumprod", _CUMPROD)
-
-
-def _standard_cumulation(name: str, fn: Any, first: float) -> None:
-    @composite(name)
-    def handler(
-        x: Any,
-        /,
-        *,
-        axis: Any = None,
-        dtype: Any = None,
-        out: Any = None,
-        include_initial: bool = False,
-    ) -> Any:
-        refuse(name, {"out": out})
-        axis = 0 if axis is None and np.ndim(x) == 1 else axis
-        result = fn(x, axis=axis, dtype=dtype)
-        if not include_initial:
-            return result
-        shape = list(np.shape(x))
-        shape[axis] = 1
-        return np.concatenate([np.full(shape, first, dtype=result.dtype), result], axis=axis)
-
-
-_standard_cumulation("cumulative_sum", np.cumsum, 0.0)
-_standard_cumulation("cumulative_prod", np.cumprod, 1.0)
+@composite("correlate")
+def _correlate(a: Any, v: Any, mode: Any = "valid") -> Any:
+    a, v = np.atleast_1d(arrayed(a), arrayed(v))
+    full = apply(_CONVOLVE, _fully_convolved, (a, conjugate(v)[::-1]))
+    n, m = shape_of(a)[0], shape_of(v)[0]
+    return _cut(full, n, m, mode, 1 if m > n else 0)

@@ -1,39 +1,70 @@
-"""Rules of functions that move entries about: shapes, orders of axes, diagonals, paddings.
+"""Rules of functions that move entries about: shapes, orders of axes, diagonals, repetition.
 
-All are linear; each pull is the transpose, so most look at the shape of their argument only.
+All are linear; each pull is the transpose, so it looks at the shape of its argument only.
 """
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from unigrad.engine.core import Rule, apply
-from unigrad.engine.indexing import scatter
-from unigrad.engine.table import NO_VALUE, composite, function, refuse
+from unigrad.engine.core import Box, Rule, apply, gathered
+from unigrad.engine.table import composite, constant, function, refuse
 from unigrad.errors import TracingError
 
-__all__: list[str] = []
+__all__ = ["NUMPY_2", "arrayed", "axis_of", "several", "shape_of", "sliced"]
+
+NUMPY_2 = int(np.__version__.partition(".")[0]) >= 2
 
 
-def _inverse(order: Any, ndim: int) -> Any:
-    """The permutation of axes that undoes ``order``; negative axes count from the end."""
-    if order is None:
-        return None
-    return tuple(int(i) for i in np.argsort([int(a) % ndim for a in order]))
+def shape_of(x: Any) -> tuple[int, ...]:
+    """``numpy.shape(x)``, without asking the engine about its own arrays."""
+    return x.shape if isinstance(x, Box) else tuple(np.shape(x))  # type: ignore[attr-defined]
+
+
+def arrayed(x: Any) -> Any:
+    """Numbers and lists, perhaps of traced numbers, as arrays; arrays as they are."""
+    return gathered(np.asarray(x)) if isinstance(x, (list, tuple, int, float, complex)) else x
+
+
+def axis_of(axis: Any, ndim: int) -> int:
+    """An axis counted from the front.
+
+    Raises:
+        AxisError: if there is no such axis.
+    """
+    place = operator.index(axis)
+    if not -ndim <= place < ndim:
+        raise np.exceptions.AxisError(place, ndim)
+    return place % ndim
+
+
+def sliced(x: Any, axis: int, start: Any, stop: Any = None, step: Any = None) -> Any:
+    """``x[start:stop:step]`` along an axis that is counted from the front."""
+    return x[(slice(None),) * axis + (slice(start, stop, step),)]
+
+
+def several(arrays: Sequence[Any]) -> Any:
+    """Several results, in the kind of sequence that this NumPy gives them in."""
+    return tuple(arrays) if NUMPY_2 else list(arrays)
+
+
+# ------------------------------------------------------------------------- shapes
+
+
+def _reshaped(x: Any, shape: Any, order: str) -> Any:
+    return x.reshape(shape) if order == "C" else x.reshape(shape, order=order)
 
 
 _RESHAPE = Rule(
     "reshape",
-    [lambda g, ans, x, shape, order: np.reshape(g, x.shape, order=order)],
+    [lambda g, ans, x, shape, order: _reshaped(g, x.shape, order)],
     linear=True,
     view=True,
 )
-
-
-def _reshaped(x: Any, shape: Any, order: Any) -> Any:
-    return np.reshape(x, shape, order=order)
 
 
 @composite("reshape")
@@ -42,11 +73,11 @@ def _reshape(
 ) -> Any:
     if order not in ("C", "F"):
         raise TracingError(
-            f"a reshape with order={order!r} depends on how the array lies in memory, which is "
-            f"not followed; type: order='C' or order='F'"
+            f"a reshape or ravel with order={order!r} depends on how the array lies in memory, "
+            f"which is not followed; type: order='C' or order='F'"
         )
-    options = {"shape": newshape if shape is None else shape, "order": order}
-    out = apply(_RESHAPE, _reshaped, (a,), options)
+    shape = newshape if shape is None else shape
+    out = apply(_RESHAPE, _reshaped, (a,), {"shape": shape, "order": order})
     return out.copy() if copy else out
 
 
@@ -55,17 +86,74 @@ def _ravel(a: Any, order: Any = "C") -> Any:
     return np.reshape(a, (-1,), order=order)
 
 
+for _name in ("squeeze", "expand_dims"):
+    function(_name, "a axis", lambda g, ans, x, **_: g.reshape(x.shape), linear=True, view=True)
+function("broadcast_to", "array shape subok", lambda g, ans, x, *_, **__: g, linear=True, view=True)
+
+
+def _at_least(name: str, reached: Callable[[tuple[int, ...]], tuple[int, ...]]) -> None:
+    @composite(name)
+    def handler(*arrays: Any) -> Any:
+        shaped = [np.reshape(a, reached(shape_of(a))) for a in arrays]
+        return shaped[0] if len(shaped) == 1 else several(shaped)
+
+
+_at_least("atleast_1d", lambda s: s or (1,))
+_at_least("atleast_2d", lambda s: s if len(s) > 1 else (1, *(s or (1,))))
+_at_least(
+    "atleast_3d",
+    lambda s: s if len(s) > 2 else ((1, *(s or (1,)), 1) if len(s) < 2 else (*s, 1)),
+)
+
+
+@composite("broadcast_arrays")
+def _broadcast_arrays(*arrays: Any, subok: bool = False) -> Any:
+    shape = np.broadcast_shapes(*[shape_of(a) for a in arrays])
+    return several([np.broadcast_to(a, shape) for a in arrays])
+
+
+@composite("meshgrid")
+def _meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
+    if indexing not in ("xy", "ij"):
+        raise ValueError("Valid values for `indexing` are 'xy' and 'ij'.")
+    n = len(xi)
+    arrays = [np.reshape(x, (1,) * i + (-1,) + (1,) * (n - 1 - i)) for i, x in enumerate(xi)]
+    if indexing == "xy" and n > 1:
+        arrays = [np.swapaxes(a, 0, 1) for a in arrays]
+    if not sparse:
+        arrays = np.broadcast_arrays(*arrays)
+    return several([a.copy() for a in arrays] if copy else arrays)
+
+
+@composite("ix_")
+def _ix(*args: Any) -> Any:
+    shapes = [shape_of(a) for a in args]
+    if any(len(shape) != 1 for shape in shapes):
+        raise ValueError("Cross index must be 1 dimensional")
+    n = len(args)
+    return tuple(np.reshape(a, (1,) * i + (-1,) + (1,) * (n - 1 - i)) for i, a in enumerate(args))
+
+
+# ------------------------------------------------------------------------- orders of axes
+
+
+def _inverse(order: Any, ndim: int) -> Any:
+    """The permutation of axes that undoes ``order``; negative axes count from the end."""
+    axes = [operator.index(a) % ndim for a in np.atleast_1d(order)]
+    return tuple(sorted(range(ndim), key=axes.__getitem__))
+
+
 function(
     "transpose",
     "a axes",
-    lambda g, ans, x, axes=None: np.transpose(g, _inverse(axes, len(x.shape))),
+    lambda g, ans, x, axes=None: g.T if axes is None else g.transpose(_inverse(axes, x.ndim)),
     linear=True,
     view=True,
 )
 function(
     "swapaxes",
     "a axis1 axis2",
-    lambda g, ans, x, axis1, axis2: np.swapaxes(g, axis1, axis2),
+    lambda g, ans, x, axis1, axis2: g.swapaxes(axis1, axis2),
     linear=True,
     view=True,
 )
@@ -76,15 +164,6 @@ function(
     linear=True,
     view=True,
 )
-for _name, _signature in (("squeeze", "a axis"), ("expand_dims", "a axis")):
-    function(
-        _name,
-        _signature,
-        lambda g, ans, x, **_: np.reshape(g, x.shape),
-        linear=True,
-        view=True,
-    )
-function("broadcast_to", "array shape subok", lambda g, ans, x, *_, **__: g, linear=True, view=True)
 function("flip", "m axis", lambda g, ans, x, axis=None: np.flip(g, axis), linear=True, view=True)
 function(
     "roll",
@@ -92,8 +171,6 @@ function(
     lambda g, ans, x, shift, axis=None: np.roll(g, _negated(shift), axis),
     linear=True,
 )
-function("tril", "m k", lambda g, ans, x, k=0: np.tril(g, k), linear=True)
-function("triu", "m k", lambda g, ans, x, k=0: np.triu(g, k), linear=True)
 
 
 def _negated(shift: Any) -> Any:
@@ -107,7 +184,10 @@ def _matrix_transpose(x: Any, /) -> Any:
 
 @composite("rollaxis")
 def _rollaxis(a: Any, axis: int, start: int = 0) -> Any:
-    axis, start = axis % np.ndim(a), start % (np.ndim(a) + 1) if start >= 0 else start + np.ndim(a)
+    ndim = len(shape_of(a))
+    axis, start = axis_of(axis, ndim), start + ndim if start < 0 else start
+    if not 0 <= start <= ndim:
+        raise np.exceptions.AxisError(start, ndim + 1)
     return np.moveaxis(a, axis, start - 1 if start > axis else start)
 
 
@@ -123,7 +203,10 @@ def _fliplr(m: Any) -> Any:
 
 @composite("rot90")
 def _rot90(m: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Any:
-    first, second = axes
+    ndim = len(shape_of(m))
+    first, second = (axis_of(a, ndim) for a in axes)
+    if first == second:
+        raise ValueError("Axes must be different.")
     if k % 4 == 0:
         return m[...]
     if k % 4 == 2:
@@ -133,36 +216,6 @@ def _rot90(m: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Any:
     return np.flip(np.swapaxes(m, first, second), second)
 
 
-def _at_least(name: str, shape_of: Any) -> None:
-    @composite(name)
-    def handler(*arrays: Any) -> Any:
-        shaped = [np.reshape(a, shape_of(np.shape(a))) for a in arrays]
-        return shaped[0] if len(shaped) == 1 else shaped
-
-
-_at_least("atleast_1d", lambda s: s or (1,))
-_at_least("atleast_2d", lambda s: s if len(s) > 1 else (1, *(s or (1,))))
-_at_least(
-    "atleast_3d",
-    lambda s: s if len(s) > 2 else ((1, *(s or (1,)), 1) if len(s) < 2 else (*s, 1)),
-)
-
-
-@composite("broadcast_arrays")
-def _broadcast_arrays(*arrays: Any, subok: bool = False) -> Any:
-    shape = np.broadcast_shapes(*[np.shape(a) for a in arrays])
-    return tuple(np.broadcast_to(a, shape) for a in arrays)
-
-
-@composite("meshgrid")
-def _meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
-    n = len(xi)
-    arrays = [np.reshape(x, (1,) * i + (-1,) + (1,) * (n - 1 - i)) for i, x in enumerate(xi)]
-    if indexing == "xy" and n > 1:
-        arrays = [np.swapaxes(a, 0, 1) for a in arrays]
-    return arrays if sparse else [a.copy() for a in np.broadcast_arrays(*arrays)]
-
-
 # ------------------------------------------------------------------------- repetition
 
 
@@ -170,43 +223,87 @@ def _meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str =
 def _repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
     if axis is None:
         a, axis = np.ravel(a), 0
-    chosen = np.repeat(np.arange(a.shape[axis]), repeats)
-    return np.take(a, chosen, axis=axis)
+    shape = shape_of(a)
+    axis = axis_of(axis, len(shape))
+    if np.ndim(repeats) > 0:
+        return np.take(a, np.repeat(np.arange(shape[axis]), repeats), axis=axis)
+    count = operator.index(repeats)
+    before, n, after = shape[:axis], shape[axis], shape[axis + 1 :]
+    spread = np.broadcast_to(np.expand_dims(a, axis + 1), (*before, n, count, *after))
+    return np.reshape(spread, (*before, n * count, *after)).copy()
 
 
 @composite("tile")
 def _tile(A: Any, reps: Any) -> Any:
-    reps = (reps,) if isinstance(reps, (int, np.integer)) else tuple(reps)
-    ndim = max(len(reps), np.ndim(A))
+    reps = tuple(operator.index(r) for r in np.atleast_1d(reps))
+    shape = shape_of(A)
+    ndim = max(len(reps), len(shape))
     reps = (1,) * (ndim - len(reps)) + reps
-    shape = (1,) * (ndim - np.ndim(A)) + np.shape(A)
-    interleaved = [m for n in shape for m in (1, n)]
-    repeated = [m for r, n in zip(reps, shape, strict=True) for m in (r, n)]
+    shape = (1,) * (ndim - len(shape)) + shape
+    interleaved = tuple(m for n in shape for m in (1, n))
+    repeated = tuple(m for r, n in zip(reps, shape, strict=True) for m in (r, n))
     spread = np.broadcast_to(np.reshape(A, interleaved), repeated)
-    return np.reshape(spread, [r * n for r, n in zip(reps, shape, strict=True)]).copy()
+    return np.reshape(spread, tuple(r * n for r, n in zip(reps, shape, strict=True))).copy()
 
 
 @composite("resize")
 def _resize(a: Any, new_shape: Any) -> Any:
-    size = int(np.prod(new_shape))
-    return np.reshape(np.ravel(a)[np.arange(size) % np.size(a)], new_shape)
+    flat = np.ravel(a)
+    size = int(np.prod(new_shape, dtype=np.int64))
+    if flat.shape[0] == 0:
+        return np.zeros_like(flat, shape=new_shape)
+    copies = -(-size // flat.shape[0])
+    return np.reshape(np.tile(flat, copies)[:size], new_shape)
+
+
+@composite("trim_zeros")
+def _trim_zeros(filt: Any, trim: str = "fb", **_: Any) -> Any:
+    raise TracingError(
+        "numpy.trim_zeros of a traced array cuts it at a length that depends on its values; "
+        "type: x[start:stop] with plain numbers"
+    )
 
 
 # ------------------------------------------------------------------------- diagonals
 
 
-def _diagonal_index(shape: tuple[int, ...], offset: int) -> tuple[Any, Any]:
-    """Rows and columns of a diagonal of a matrix of this shape."""
-    n, m = shape
-    length = max(0, min(n, m - offset) if offset >= 0 else min(n + offset, m))
-    along = np.arange(length)
+def _places(n: int, m: int, offset: int) -> tuple[Any, Any]:
+    """Rows and columns of a diagonal of an n by m matrix."""
+    along = np.arange(max(0, min(n, m - offset) if offset >= 0 else min(n + offset, m)))
     return along + max(-offset, 0), along + max(offset, 0)
+
+
+def _on_diagonal(g: Any, shape: tuple[int, ...], offset: int, axis1: int, axis2: int) -> Any:
+    """Zeros of this shape with ``g`` on a diagonal: the transpose of ``numpy.diagonal``."""
+    if isinstance(g, Box):
+        options = {"shape": shape, "offset": offset, "axis1": axis1, "axis2": axis2}
+        return apply(_ON_DIAGONAL, _on_diagonal, (g,), options)
+    n, m = shape[axis1], shape[axis2]
+    others = [k for i, k in enumerate(shape) if i not in (axis1 % len(shape), axis2 % len(shape))]
+    out = np.zeros_like(g, shape=(*others, n, m))
+    rows, columns = _places(n, m, offset)
+    out[..., rows, columns] = g
+    return np.moveaxis(out, (-2, -1), (axis1, axis2)) if others or axis1 > axis2 else out
+
+
+def _diagonal_of(x: Any, shape: Any, offset: int, axis1: int, axis2: int) -> Any:
+    return np.diagonal(x, offset, axis1, axis2)
+
+
+_DIAGONAL = Rule(
+    "diagonal",
+    [lambda g, ans, x, **options: _on_diagonal(g, **options)],
+    linear=True,
+    view=True,
+)
+_ON_DIAGONAL = Rule("diag", [lambda g, ans, x, **options: _diagonal_of(g, **options)], linear=True)
 
 
 @composite("diagonal")
 def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    matrices = np.moveaxis(a, (axis1, axis2), (-2, -1))
-    return matrices[(..., *_diagonal_index(matrices.shape[-2:], offset))]
+    shape = shape_of(a)
+    options = {"shape": shape, "offset": offset, "axis1": axis1, "axis2": axis2}
+    return apply(_DIAGONAL, _diagonal_of, (a,), options)
 
 
 @composite("linalg.diagonal")
@@ -229,10 +326,13 @@ def _linalg_trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Any:
 
 @composite("diag")
 def _diag(v: Any, k: int = 0) -> Any:
-    if np.ndim(v) == 2:
+    shape = shape_of(v)
+    if len(shape) == 2:
         return np.diagonal(v, k)
-    size = v.shape[0] + abs(k)
-    return scatter(v, _diagonal_index((size, size), k), (size, size))
+    if len(shape) != 1:
+        raise ValueError("Input must be 1- or 2-d.")
+    size = shape[0] + abs(k)
+    return _on_diagonal(v, (size, size), k, 0, 1)
 
 
 @composite("diagflat")
@@ -240,64 +340,6 @@ def _diagflat(v: Any, k: int = 0) -> Any:
     return np.diag(np.ravel(v), k)
 
 
-# ------------------------------------------------------------------------- padding, differences
-
-
-@composite("pad")
-def _pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Any:
-    ndim = np.ndim(array)
-    widths = np.broadcast_to(np.asarray(pad_width, dtype=np.intp), (ndim, 2))
-    if mode == "constant":
-        values = np.broadcast_to(np.asarray(options.get("constant_values", 0)), (ndim, 2))
-        framed = np.pad(np.zeros(array.shape, array.dtype), widths, constant_values=values)
-        inside = tuple(
-            slice(int(low), int(low) + n) for (low, _), n in zip(widths, array.shape, strict=True)
-        )
-        out = np.zeros_like(array, shape=framed.shape)
-        out[...] = framed
-        out[inside] = array
-        return out
-    if mode in ("edge", "reflect", "symmetric", "wrap") and not options:
-        for axis, width in enumerate(widths):
-            chosen = np.pad(np.arange(array.shape[axis]), tuple(width), mode=mode)
-            array = np.take(array, chosen, axis=axis)
-        return array
-    raise TracingError(
-        f"numpy.pad(..., mode={mode!r}) with {sorted(options)} has no derivative rule; "
-        f"use mode='constant', 'edge', 'reflect', 'symmetric' or 'wrap', or numpy.concatenate"
-    )
-
-
-@composite("diff")
-def _diff(
-    a: Any, n: int = 1, axis: int = -1, prepend: Any = NO_VALUE, append: Any = NO_VALUE
-) -> Any:
-    def edge(value: Any) -> Any:
-        shape = list(np.shape(a))
-        shape[axis] = 1
-        return np.broadcast_to(value, shape) if np.ndim(value) == 0 else value
-
-    parts = [a]
-    if prepend is not NO_VALUE:
-        parts.insert(0, edge(prepend))
-    if append is not NO_VALUE:
-        parts.append(edge(append))
-    if len(parts) > 1:
-        a = np.concatenate(parts, axis=axis)
-    along: list[Any] = [slice(None)] * np.ndim(a)
-    later, earlier = list(along), list(along)
-    later[axis], earlier[axis] = slice(1, None), slice(None, -1)
-    for _ in range(n):
-        a = a[tuple(later)] - a[tuple(earlier)]
-    return a
-
-
-@composite("ediff1d")
-def _ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
-    flat = np.ravel(ary)
-    parts = [flat[1:] - flat[:-1]]
-    if to_begin is not None:
-        parts.insert(0, np.ravel(to_begin))
-    if to_end is not None:
-        parts.append(np.ravel(to_end))
-    return np.concatenate(parts)
+function("tril", "m k", lambda g, ans, x, k=0: np.tril(g, k), linear=True)
+function("triu", "m k", lambda g, ans, x, k=0: np.triu(g, k), linear=True)
+constant("tril_indices_from triu_indices_from diag_indices_from unravel_index ravel_multi_index")

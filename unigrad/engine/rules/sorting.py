@@ -1,4 +1,7 @@
-"""Rules of sorting and taking: each is indexing by a permutation found on the plain values."""
+"""Rules of sorting and taking: the order is found on the plain values, and has no derivative.
+
+Where entries are equal, the derivative goes to the one that NumPy's order puts there.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from unigrad.engine.core import Box, Rule, apply, primal
 from unigrad.engine.indexing import kept_index
 from unigrad.engine.table import composite, refuse
 from unigrad.errors import TracingError
 
-__all__: list[str] = []
+__all__ = ["permuted"]
 
 
 @composite("take")
@@ -19,7 +23,8 @@ def _take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "
     if axis is None:
         a, axis = np.ravel(a), 0
     axis = axis % np.ndim(a)
-    chosen = np.asarray(kept_index(indices))
+    chosen: Any = kept_index(indices)
+    chosen = chosen if isinstance(chosen, Box) else np.asarray(chosen)
     n = np.shape(a)[axis]
     if mode == "wrap":
         chosen = chosen % n
@@ -30,7 +35,7 @@ def _take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "
 
 @composite("take_along_axis")
 def _take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
-    indices = np.asarray(kept_index(indices))
+    indices = kept_index(indices)
     if axis is None:
         return np.ravel(arr)[indices]
     shape = np.shape(arr)
@@ -56,39 +61,69 @@ def _extract(condition: Any, arr: Any) -> Any:
     return np.ravel(arr)[np.flatnonzero(condition)]
 
 
-@composite("choose")
-def _choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
-    raise TracingError("numpy.choose has no derivative rule; use numpy.select or indexing")
+# ------------------------------------------------------------------------- sorting
+
+
+def permuted(x: Any, order: Any, axis: int) -> Any:
+    """``x`` in another order along an axis; ``order`` holds each position once."""
+    if isinstance(x, Box):
+        return apply(_PERMUTED, permuted, (x, order, axis))
+    return np.take_along_axis(x, order, axis)
+
+
+_PERMUTED = Rule(
+    "sort",
+    [
+        lambda g, ans, x, order, axis: permuted(g, np.argsort(order, axis=axis), axis),
+        None,
+        None,
+    ],
+    multilinear=True,
+)
 
 
 @composite("sort")
-def _sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, **options: Any) -> Any:
+def _sort(
+    a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None
+) -> Any:
     if axis is None:
         a, axis = np.ravel(a), 0
-    kind = "stable" if options.get("stable") else kind
-    return np.take_along_axis(a, np.argsort(a, axis=axis, kind=kind), axis=axis)
+    kind = "stable" if stable else kind
+    return permuted(a, np.argsort(a, axis=axis, kind=kind, order=order), axis)
 
 
 @composite("partition")
-def _partition(a: Any, kth: Any, axis: Any = -1, kind: str = "introselect", **_: Any) -> Any:
+def _partition(
+    a: Any, kth: Any, axis: Any = -1, kind: Any = "introselect", order: Any = None
+) -> Any:
     if axis is None:
         a, axis = np.ravel(a), 0
-    return np.take_along_axis(a, np.argpartition(a, kth, axis=axis), axis=axis)
+    return permuted(a, np.argpartition(a, kth, axis=axis, kind=kind, order=order), axis)
 
 
-@composite("median")
-def _median(
-    a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: bool = False
+@composite("sort_complex")
+def _sort_complex(a: Any) -> Any:
+    ordered = np.sort(a)
+    return ordered.astype(np.result_type(ordered.dtype, np.complex64))
+
+
+@composite("unique", "unique_values")
+def _unique(
+    ar: Any,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    axis: Any = None,
+    **options: Any,
 ) -> Any:
-    refuse("median", {"out": out})
-    shape = np.shape(a)
-    axes = range(len(shape)) if axis is None else np.atleast_1d(axis)
-    reduced = sorted(int(i) % len(shape) for i in axes)
-    others = [i for i in range(len(shape)) if i not in reduced]
-    flat = np.reshape(np.transpose(a, others + reduced), [*[shape[i] for i in others], -1])
-    ordered, n = np.sort(flat, axis=-1), np.shape(flat)[-1]
-    middle = 0.5 * (ordered[..., (n - 1) // 2] + ordered[..., n // 2])
-    middle = np.where(np.isnan(ordered[..., -1]), np.nan, middle)  # nan is sorted to the end
-    if keepdims:
-        middle = np.reshape(middle, [1 if i in reduced else m for i, m in enumerate(shape)])
-    return middle
+    values = primal(ar)
+    if isinstance(values, Box):
+        raise TracingError(
+            "numpy.unique has as many entries as there are different values, which a recorded "
+            "function cannot follow; call it outside, and index with what return_index=True gives"
+        )
+    numpys: Any = np.unique
+    _, first, *others = numpys(values, True, return_inverse, return_counts, axis, **options)
+    unique = np.ravel(ar)[first] if axis is None else np.take(ar, first, axis=axis)
+    found = [unique, *([first] if return_index else []), *others]
+    return tuple(found) if len(found) > 1 else unique

@@ -1,79 +1,87 @@
-"""Rules of the ufuncs of scipy.special, filled in when the first of them meets a traced array."""
+"""Rules of the ufuncs of scipy.special, filled in when the first of them meets a traced array.
+
+One line each, by family, in the modules ``special_*``; they import SciPy, so they are imported
+late. A ufunc without a line is refused by name, and so is a partial derivative given as ``None``
+(the order of a Bessel function, the shape of an incomplete gamma function).
+"""
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from unigrad.engine.core import Box, Rule, apply
-from unigrad.engine.table import elementwise
+from unigrad.engine.core import Rule
+from unigrad.engine.table import UFUNCS, elementwise
+from unigrad.errors import TracingError
 
-__all__ = ["register"]
+__all__ = ["real_only", "register", "several", "special", "ufunc_behind"]
+
+PREFIX = "scipy.special."
 
 
 def register() -> None:
     """Add the rules; nothing happens where SciPy is missing."""
     if importlib.util.find_spec("scipy") is None:
         return
-    sp: Any = importlib.import_module("scipy.special")
-    gauss, root = float(2 / np.sqrt(np.pi)), float(np.sqrt(2 * np.pi))
-    rules: dict[str, tuple[Any, ...]] = {
-        "gammaln": (lambda ans, x: sp.digamma(x),),
-        "loggamma": (lambda ans, x: sp.digamma(x),),
-        "gamma": (lambda ans, x: ans * sp.digamma(x),),
-        "digamma": (lambda ans, x: _polygamma(sp, 1, x),),
-        "erf": (lambda ans, x: gauss * np.exp(-x * x),),
-        "erfc": (lambda ans, x: -gauss * np.exp(-x * x),),
-        "erfinv": (lambda ans, x: np.exp(ans * ans) / gauss,),
-        "erfcinv": (lambda ans, x: -np.exp(ans * ans) / gauss,),
-        "ndtr": (lambda ans, x: np.exp(-0.5 * x * x) / root,),
-        "log_ndtr": (lambda ans, x: np.exp(-0.5 * x * x - ans) / root,),
-        "ndtri": (lambda ans, x: root * np.exp(0.5 * ans * ans),),
-        "expit": (lambda ans, x: ans * sp.expit(-x),),
-        "log_expit": (lambda ans, x: sp.expit(-x),),
-        "logit": (lambda ans, x: 1 / (x * (1 - x)),),
-        "xlogy": (
-            lambda ans, x, y: np.log(np.where((x == 0) & (y == 0), 1.0, y)),
-            lambda ans, x, y: x / np.where((x == 0) & (y == 0), 1.0, y),
-        ),
-        "xlog1py": (
-            lambda ans, x, y: np.log1p(np.where((x == 0) & (y == -1), 0.0, y)),
-            lambda ans, x, y: x / np.where((x == 0) & (y == -1), 1.0, 1 + y),
-        ),
-        "entr": (lambda ans, x: -np.log(x) - 1,),
-        "beta": (
-            lambda ans, a, b: ans * (sp.digamma(a) - sp.digamma(a + b)),
-            lambda ans, a, b: ans * (sp.digamma(b) - sp.digamma(a + b)),
-        ),
-        "betaln": (
-            lambda ans, a, b: sp.digamma(a) - sp.digamma(a + b),
-            lambda ans, a, b: sp.digamma(b) - sp.digamma(a + b),
-        ),
-        "j0": (lambda ans, x: -sp.jv(1, x),),
-        "j1": (lambda ans, x: 0.5 * (sp.jv(0, x) - sp.jv(2, x)),),
-        "jv": (None, lambda ans, n, x: 0.5 * (sp.jv(n - 1, x) - sp.jv(n + 1, x))),
-        "i0": (lambda ans, x: sp.iv(1, x),),
-        "i1": (lambda ans, x: 0.5 * (sp.iv(0, x) + sp.iv(2, x)),),
-        "iv": (None, lambda ans, n, x: 0.5 * (sp.iv(n - 1, x) + sp.iv(n + 1, x))),
-    }
-    for name, derivatives in rules.items():
-        elementwise(name, *derivatives, target=getattr(sp, name, None))
+    from unigrad.engine.rules import (
+        special_bessel,
+        special_elementary,
+        special_gamma,
+        special_integrals,
+    )
+
+    del special_bessel, special_elementary, special_gamma, special_integrals
 
 
-def _polygamma(sp: Any, n: int, x: Any) -> Any:
-    """``psi^(n)(x)``, which scipy.special computes by a function that cannot be traced."""
-    return apply(_POLYGAMMA, _polygamma_value, (sp, n, x))
+def special(name: str, target: Any, *derivatives: Callable[..., Any] | None) -> None:
+    """A ufunc of scipy.special by its partial derivatives ``(ans, *args)``."""
+    if isinstance(target, np.ufunc):
+        elementwise(PREFIX + name, *derivatives, target=target)
 
 
-def _polygamma_value(sp: Any, n: int, x: Any) -> Any:
-    return _polygamma(sp, n, x) if isinstance(x, Box) else sp.polygamma(n, x)
+def several(name: str, target: Any, *derivatives: Callable[..., Any], constants: int = 0) -> None:
+    """A ufunc with several outputs, by the derivative ``(ans, *args)`` of each in its argument.
+
+    Args:
+        constants: how many arguments without a derivative come after it.
+    """
+
+    def pull(g: Sequence[Any], ans: Any, *args: Any) -> Any:
+        total = None
+        for c, derivative in zip(g, derivatives, strict=True):
+            if c is not None:
+                d = derivative(ans, *args)
+                term = c * (np.conj(d) if c.dtype.kind == "c" else d)
+                total = term if total is None else total + term
+        return total
+
+    if isinstance(target, np.ufunc):
+        UFUNCS[target] = Rule(PREFIX + name, [pull, *[None] * constants])
 
 
-def _pull_polygamma(g: Any, ans: Any, sp: Any, n: int, x: Any) -> Any:
-    return g * _polygamma(sp, n + 1, x)
+class _Witness:
+    """An argument that gives back the ufunc it is passed to."""
+
+    def __array_ufunc__(self, fn: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return fn
 
 
-_POLYGAMMA = Rule("polygamma", [None, None, _pull_polygamma])
+def ufunc_behind(fn: Callable[..., Any], *args: Any) -> Any:
+    """The ufunc that a thin Python function of scipy.special, ``fn(*args, x)``, hands ``x`` to."""
+    return fn(*args, _Witness())
+
+
+def real_only(name: str, x: Any) -> None:
+    """Refuse complex numbers where the function is not holomorphic, or its rule is not known.
+
+    Raises:
+        TracingError: if ``x`` is complex.
+    """
+    if x.dtype.kind == "c":
+        raise TracingError(
+            f"{name} of complex numbers has no derivative rule in unigrad's engine; pass real "
+            f"numbers, or give a rule with ug.custom_vjp"
+        )
