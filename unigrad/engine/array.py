@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy import ndarray
 
-from unigrad.engine.conversion import as_objects
-from unigrad.engine.core import NOTHING, Alias, Box, apply, primal
+from unigrad.engine.conversion import as_objects, refuse_tensor
+from unigrad.engine.core import NOTHING, Alias, Box, apply, gathered, primal
 from unigrad.engine.indexing import INDEX, add_at, is_basic, kept_index, taken, update
 from unigrad.engine.reverse import KEPT_WHOLE, Tape, apply_one
 from unigrad.engine.table import (
@@ -41,9 +41,8 @@ def _infix(name: str, op: Callable[..., Any]) -> tuple[Any, Any, Any]:
 
     def forward(self: Any, other: Any) -> Any:
         # The common case of `apply`, without its loops; both give the same.
-        home, alias = self.home, self.alias
+        home, alias, kind = self.home, self.alias, type(other)
         if type(home) is Tape and (alias is None or alias.root is None):
-            kind = type(other)
             if kind is TracedArray:
                 alias = other.alias
                 if other.home is home and (alias is None or alias.root is None):
@@ -59,9 +58,13 @@ def _infix(name: str, op: Callable[..., Any]) -> tuple[Any, Any, Any]:
                 x = self.value
                 links = (self.node, None)
                 return home.noted(UFUNCS[target], (x, other), NOTHING, op(x, other), links)
+        if kind is list or kind is tuple:
+            other = gathered(np.array(other))
         return apply(UFUNCS[target], op, (self, other))
 
     def reflected(self: Any, other: Any) -> Any:
+        if type(other) in (list, tuple):
+            other = gathered(np.array(other))
         return apply(UFUNCS[target], op, (other, self))
 
     def in_place(self: Any, other: Any) -> Any:
@@ -196,7 +199,11 @@ class TracedArray(Box):
         if method == "__call__" and not kwargs:
             rule = UFUNCS.get(fn)
             if rule is not None:
-                return apply_one(rule, fn, self) if len(inputs) == 1 else apply(rule, fn, inputs)
+                if len(inputs) == 1:
+                    return apply_one(rule, fn, self)
+                if type(inputs[0]) is ndarray and inputs[0].ndim:
+                    refuse_tensor(fn, sys._getframe(1))
+                return apply(rule, fn, inputs)
         if fn in CONSTANT_UFUNCS:
             refuse(fn.__name__, kwargs)
             return getattr(fn, method)(*[primal(x) for x in inputs], **kwargs)

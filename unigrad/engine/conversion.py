@@ -15,7 +15,7 @@ import numpy as np
 from unigrad.engine.core import Box
 from unigrad.errors import TracingError
 
-__all__ = ["as_objects"]
+__all__ = ["as_objects", "refuse_tensor"]
 
 _CONVERTERS = frozenset({"scipy", "pandas", "sklearn", "matplotlib", "torch", "jax", "tensorflow"})
 """Packages that convert what they get to plain arrays."""
@@ -40,6 +40,11 @@ def as_objects(x: Any, asking: FrameType, dtype: Any) -> Any:
             "numpy.mean, var and std of a list of traced values, or of the object array that "
             "numpy.array makes of them, are not followed; type numpy.mean(numpy.stack(values))"
         )
+    if asking.f_code.co_name == "as_strided":  # Trap: it would read objects as numbers.
+        raise TracingError(
+            "numpy.lib.stride_tricks.as_strided of a traced array is not followed; "
+            "type sliding_window_view, or index it"
+        )
     caller = _package(asking)
     if caller in _CONVERTERS or (dtype is not None and np.dtype(dtype) != object):
         raise TracingError(
@@ -53,7 +58,22 @@ def as_objects(x: Any, asking: FrameType, dtype: Any) -> Any:
     objects = np.empty(shape, dtype=object)
     for place in np.ndindex(*shape):
         objects[place] = x[place] if shape else x  # type: ignore[index]
+    objects.flags.writeable = False  # numpy.asarray(y)[0] = 0 would not reach y
     return objects
+
+
+def refuse_tensor(fn: Any, asking: FrameType) -> None:
+    """Refuse ``numpy.polynomial`` of coefficients in several columns.
+
+    Trap: it spreads them over ``x`` only if ``isinstance(x, numpy.ndarray)``.
+    """
+    module = str(asking.f_globals.get("__name__", ""))
+    if module.startswith("numpy.polynomial") and asking.f_locals.get("tensor") is True:
+        raise TracingError(
+            f"numpy.{fn.__name__} inside numpy.polynomial, of a traced x and coefficients of more "
+            f"than one dimension, is not followed; type tensor=False and reshape the "
+            f"coefficients, or evaluate column by column"
+        )
 
 
 def _package(frame: FrameType | None) -> str:

@@ -27,6 +27,7 @@ __all__ = [
     "Trace",
     "apply",
     "fitted",
+    "gathered",
     "innermost",
     "plain_constant",
     "primal",

@@ -15,7 +15,7 @@ import numpy as np
 from unigrad.engine import scalars
 from unigrad.engine.buffers import Seen
 from unigrad.engine.indexing import add_at, scatter, taken, update
-from unigrad.engine.places import added_at, scatter_at, taken_at, update_at
+from unigrad.engine.places import added_at, rolled, scatter_at, taken_at, update_at
 from unigrad.engine.program import OPERATORS, Instruction, Variable, signature, variables
 
 if TYPE_CHECKING:
@@ -391,4 +391,5 @@ _SPECIAL: dict[Any, Callable[[Any, Instruction, Variable], str | None]] = {
     np.concatenate: _emit_concatenate,
     np.stack: _emit_stack,
     np.where: _emit_where,
+    np.roll: rolled,
 }

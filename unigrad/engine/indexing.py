@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from unigrad.engine.core import Box, Rule, apply, innermost
+from unigrad.engine.core import Box, Rule, apply, innermost, primal
+from unigrad.engine.lazy import is_lazy, lazy_index, scattered, updated
 from unigrad.errors import TracingError
 
 __all__ = ["INDEX", "add_at", "is_basic", "kept_index", "scatter", "taken", "update"]
@@ -59,6 +60,8 @@ def taken(x: Any, index: Any) -> Any:
     """``x[index]``."""
     if not isinstance(x, Box) and (home := _recorder(index)) is not None:
         return home.call(taken, (x,), {"index": index})
+    if type(x) is not np.ndarray and is_lazy(x):
+        lazy_index(index, len(x.shape))
     return x[index]
 
 
@@ -84,12 +87,27 @@ def scatter(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
     return out
 
 
+def scatter_like(g: Any, index: Any, like: Any) -> Any:
+    """`scatter`, in the chunks of ``like`` where one of the two is a Dask array."""
+    if isinstance(g, Box):
+        return apply(_SCATTER_LIKE, scatter_like, (g,), {"index": index, "like": like})
+    return scattered(g, index, like) if is_lazy(g) else scatter(g, index, like.shape)
+
+
+def _pull_taken(g: Any, ans: Any, x: Any, index: Any) -> Any:
+    if type(g) is not np.ndarray and (is_lazy(primal(g)) or is_lazy(primal(x))):
+        return scatter_like(g, index, primal(x))
+    return scatter(g, index, x.shape)
+
+
 def update(x: Any, v: Any, index: Any) -> Any:
     """A copy of ``x`` after ``x[index] = v``."""
     if isinstance(x, Box) or isinstance(v, Box):
         return _noted(_UPDATE, update, (x, v), {"index": index})
     if (home := _recorder(index)) is not None:
         return home.call(update, (x, v), {"index": index})
+    if is_lazy(x) or is_lazy(v):
+        return updated(x, v, index)
     out = np.copy(x) if isinstance(x, (np.ndarray, np.generic)) else x.copy()
     out[index] = v
     return out
@@ -101,6 +119,9 @@ def add_at(x: Any, v: Any, index: Any) -> Any:
         return _noted(_ADD_AT, add_at, (x, v), {"index": index})
     if (home := _recorder(index)) is not None:
         return home.call(add_at, (x, v), {"index": index})
+    if is_lazy(x) or is_lazy(v):
+        shape = x[index].shape
+        return x + scatter_like(np.zeros(shape, x.dtype) + v, index, x)
     out = x.copy()
     np.add.at(out, index, v)
     return out
@@ -131,11 +152,14 @@ def _gather(total: Any, g: Any, index: Any) -> None:
 
 INDEX = Rule(
     "indexing",
-    [lambda g, ans, x, index: scatter(g, index, x.shape)],
+    [_pull_taken],
     linear=True,
     gather=_gather,
 )
 _SCATTER = Rule("scatter", [lambda g, ans, x, index, shape: taken(g, index)], linear=True)
+_SCATTER_LIKE = Rule(
+    "scatter", [lambda g, ans, x, index, like: taken(g, index)], linear=True
+)
 _UPDATE = Rule(
     "assignment",
     [lambda g, ans, x, v, index: update(g, 0.0, index), _pull_written],

@@ -16,7 +16,7 @@ from unigrad.engine.program import Instruction, Variable, signature, variables
 if TYPE_CHECKING:
     from unigrad.engine.emission import Emission
 
-__all__ = ["added_at", "scatter_at", "taken_at", "update_at"]
+__all__ = ["added_at", "rolled", "scatter_at", "taken_at", "update_at"]
 
 
 def _indexed(instruction: Instruction, position: int) -> Any:
@@ -144,3 +144,29 @@ def scatter_at(e: Emission, instruction: Instruction, out: Variable) -> str | No
         e.lines.append(f"{name} = {e.bind(np.bincount)}({words})")
         return name
     return None
+
+
+def rolled(e: Emission, instruction: Instruction, out: Variable) -> str | None:
+    """``numpy.roll`` along one axis: two copies."""
+    options = dict(zip(("a", "shift", "axis"), instruction.args, strict=False))
+    options.update(instruction.kwargs)
+    x, shift, axis = options.get("a"), options.get("shift"), options.get("axis")
+    if type(x) is not Variable or type(shift) is not int or type(axis) is not int:
+        return None
+    if not e.seen[x].array or e.seen[x].root is None or not e.seen[out].shape:
+        return None
+    place = e.buffer(out) or e.fresh(out)
+    if place is None:
+        return None
+    axis %= len(x.shape)
+    shift %= max(x.shape[axis], 1)
+    before = (slice(None),) * axis
+    for into, source in (
+        (slice(shift, None), slice(None, x.shape[axis] - shift)),
+        (slice(None, shift), slice(x.shape[axis] - shift, None)),
+    ):
+        index = (*before, source)
+        name = e.raw(x)
+        value = _view_at(e, name, index) or f"{name}[{e.bind(index)}]"
+        _write_at(e, place, (*before, into), value)
+    return place

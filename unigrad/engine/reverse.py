@@ -298,7 +298,7 @@ class _Run:
         return places
 
 
-_OBJECTS = re.compile(r"loop of ufunc does not support argument|from dtype\('O'\)")
+_OBJECTS = re.compile(r"loop of ufunc does not support argument|from dtype\('O'\)|NPY_ITER_REFS_OK")
 
 
 def called(f: Callable[..., Sequence[Any]], boxes: Sequence[Any]) -> Sequence[Any]:

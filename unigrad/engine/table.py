@@ -68,6 +68,7 @@ def refuse(name: str, options: Mapping[str, Any]) -> None:
 
 
 _METHODS: dict[str, Callable[..., Any]] = {
+    "copy": lambda a, **options: a.copy(),
     "transpose": lambda a, axes=None: a.transpose() if axes is None else a.transpose(axes),
 }
 """Functions that NumPy computes by a method of the array, but slowly finds."""
@@ -189,7 +190,9 @@ def _on_values(fn: Callable[..., Any]) -> Callable[..., Any]:
     return handler
 
 
-def sequence_rule(name: str, pull: Callable[..., Any]) -> Rule:
+def sequence_rule(
+    name: str, pull: Callable[..., Any], *, linear: bool = False, multilinear: bool = False
+) -> Rule:
     """A rule for any number of arguments: ``pull(i, g, ans, *args, **kwargs)``."""
 
     class _Every(Sequence[Pull]):
@@ -199,4 +202,4 @@ def sequence_rule(name: str, pull: Callable[..., Any]) -> Rule:
         def __len__(self) -> int:
             raise TypeError("any number")
 
-    return Rule(name, _Every())
+    return Rule(name, _Every(), linear=linear, multilinear=multilinear)

@@ -114,8 +114,8 @@ _REPLICATED = Rule(
     [lambda g, ans, c, unique, own, **_: np.einsum(f"{own}->{unique}", g)],
     linear=True,
 )
-_EINSUM = sequence_rule("einsum", _pull_einsum)
-_EINSUM_VIEW = Rule("einsum", _EINSUM.pulls, view=True)
+_EINSUM = sequence_rule("einsum", _pull_einsum, multilinear=True)
+_EINSUM_VIEW = Rule("einsum", _EINSUM.pulls, multilinear=True, view=True)
 
 
 @composite("einsum")

@@ -171,6 +171,7 @@ def _pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> 
         return out + np.pad(np.zeros(shape_of(array), dtype=array.dtype), widths, **options)
     odd = options.get("reflect_type") == "odd"
     values = None if odd else _pairs(next(iter(options.values()), _DEFAULTS[mode]), ndim)
+    array = array.copy()
     for axis, width in enumerate(widths):
         if width != (0, 0) and odd:
             array = _by_matrix(array, axis, width, mode)

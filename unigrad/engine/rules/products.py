@@ -66,16 +66,18 @@ def _pull_matmul_right(g: Any, ans: Any, x: Any, y: Any, **_: Any) -> Any:
     return _product(x.T if x.dtype.kind != "c" else adjoint(x), g)
 
 
-ufunc("matmul", _pull_matmul_left, _pull_matmul_right)
+ufunc("matmul", _pull_matmul_left, _pull_matmul_right, multilinear=True)
 ufunc(
     "matvec",
     lambda g, ans, a, v, **_: g[..., None] * conjugate(v)[..., None, :],
     lambda g, ans, a, v, **_: (adjoint(a) @ g[..., None])[..., 0],
+    multilinear=True,
 )
 ufunc(
     "vecmat",
     lambda g, ans, v, a, **_: (a @ conjugate(g)[..., None])[..., 0],
     lambda g, ans, v, a, **_: v[..., None] * g[..., None, :],
+    multilinear=True,
 )
 
 
@@ -87,6 +89,7 @@ ufunc(
     "vecdot",
     lambda g, ans, x, y, axis=-1, keepdims=False, **_: conjugate(_along(g, axis, keepdims)) * y,
     lambda g, ans, x, y, axis=-1, keepdims=False, **_: _along(g, axis, keepdims) * x,
+    multilinear=True,
 )
 
 
@@ -100,7 +103,7 @@ def _linalg_matmul(x1: Any, x2: Any, /) -> Any:
     return np.matmul(x1, x2)
 
 
-_DOT = Rule("dot", [_pull_matmul_left, _pull_matmul_right])
+_DOT = Rule("dot", [_pull_matmul_left, _pull_matmul_right], multilinear=True)
 
 
 @composite("dot")
@@ -139,6 +142,7 @@ _OUTER = Rule(
         lambda g, ans, a, b: _product(g, conjugate(b)),
         lambda g, ans, a, b: _product(g.T, conjugate(a)),
     ],
+    multilinear=True,
 )
 
 
@@ -165,6 +169,7 @@ _TENSORDOT = Rule(
         lambda g, ans, a, b, axes: _pull_tensordot(g, b, axes[0], axes[1], True),
         lambda g, ans, a, b, axes: _pull_tensordot(g, a, axes[1], axes[0], False),
     ],
+    multilinear=True,
 )
 
 
@@ -235,6 +240,7 @@ _CONVOLVE = Rule(
         lambda g, ans, a, v: np.correlate(g, v, "valid"),
         lambda g, ans, a, v: np.correlate(g, a, "valid"),
     ],
+    multilinear=True,
 )
 _MODES = {"v": "valid", "s": "same", "f": "full"}
 
