@@ -210,6 +210,8 @@ class TracedArray(Box):
         if method == "at":
             return self._at(fn, *inputs)
         if kwargs.get("out") is not None and method == "__call__":
+            if type(inputs[0]) is ndarray and sys.getrefcount(kwargs["out"][0]) > _HELD_ONCE:
+                _refuse_shared(fn)
             return _written_out(fn, inputs, kwargs)
         if kwargs and method in ("__call__", "outer"):
             _refuse_ufunc_options(fn, kwargs)
@@ -413,6 +415,34 @@ def _late_rule(fn: Any) -> Any:
             f"derivative with ug.stop_gradient"
         )
     return rule
+
+
+class _Probe:
+    """Counts how often an array is referred to while ``s += probe`` runs."""
+
+    seen = 0
+
+    def __array_ufunc__(self, fn: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        self.seen = sys.getrefcount(kwargs["out"][0])
+        return inputs[0]
+
+
+def _held_once() -> int:
+    s, probe = np.zeros(1), _Probe()
+    s += probe  # type: ignore[arg-type]
+    return probe.seen
+
+
+_HELD_ONCE = _held_once()
+"""The references to ``s`` while ``s += x`` runs and nobody else holds ``s``."""
+
+
+def _refuse_shared(fn: Any) -> NoReturn:
+    raise TracingError(
+        f"in-place numpy.{fn.__name__} of a traced value into a plain array that has a second "
+        f"name, through which the old values would be read; type x = x + v for x += v, or make "
+        f"the array by numpy.zeros_like(v) of a traced v"
+    )
 
 
 def _written_out(fn: Any, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from unigrad.engine.core import Box
+from unigrad.engine.core import Alias, Box
 from unigrad.errors import TracingError
 
 __all__ = ["as_objects", "refuse_tensor"]
@@ -56,8 +56,13 @@ def as_objects(x: Any, asking: FrameType, dtype: Any) -> Any:
             f"ug.stop_gradient(x)"
         )
     objects = np.empty(shape, dtype=object)
-    for place in np.ndindex(*shape):
-        objects[place] = x[place] if shape else x  # type: ignore[index]
+    if isinstance(x.value, np.generic):
+        objects[()] = x
+    else:
+        for place in np.ndindex(*shape):
+            entry = x[place]  # type: ignore[index]
+            entry.alias = Alias(x)  # numpy.asarray(y) is y: what is written into y, it must show
+            objects[place] = entry
     objects.flags.writeable = False  # numpy.asarray(y)[0] = 0 would not reach y
     return objects
 
@@ -94,8 +99,9 @@ def _refuse_subscript(frame: FrameType, shape: tuple[int, ...]) -> None:
             f"indexes them, where its derivative is lost; make that array by "
             f"numpy.zeros_like(x, shape=...) of a traced x"
         )
-    if running in ("BINARY_SUBSCR", "BINARY_OP") and shape == ():
+    if running == "BINARY_SUBSCR":
         raise TracingError(
             "a traced value was used as the index of a plain array; an index has no "
-            "derivative: use int(ug.stop_gradient(i))"
+            "derivative: use int(ug.stop_gradient(i)), or, of integers under ug.jit, "
+            "numpy.take(plain, index)"
         )

@@ -65,6 +65,7 @@ class Rule:
         "derivatives",
         "gather",
         "joint",
+        "_needed",
         "linear",
         "multilinear",
         "name",
@@ -97,20 +98,29 @@ class Rule:
         self.view = view
         self.gather = gather
         self.reads: tuple[Callable[[int], bool], ...] | None = None
+        self._needed: dict[tuple[bool, ...], tuple[bool, ...]] = {}
         if derivatives is not None:
             self.reads = tuple(positions_read(d, 0) for d in derivatives)
         elif type(pulls) in (list, tuple):
             self.reads = tuple(positions_read(p, 1) for p in pulls or ())
 
-    def needs(self, position: int, connected: Sequence[Any]) -> bool:
-        """Whether a value is read on the way back: the answer (position 0), or argument n - 1."""
-        if self.reads is None:
-            return not self.linear
-        return any(
-            read(position)
-            for read, parent in zip(self.reads, connected, strict=False)
-            if parent is not None
-        )
+    def needs(self, connected: Sequence[Any]) -> tuple[bool, ...]:
+        """Which values are read on the way back: the answer, then each argument.
+
+        ``connected`` has an entry for each argument, ``None`` if it is a constant.
+        """
+        signature = tuple([link is not None for link in connected])
+        needed = self._needed.get(signature)
+        if needed is None:
+            needed = self._needed[signature] = tuple(
+                not self.linear
+                and (
+                    self.reads is None
+                    or any(r(k) for r, on in zip(self.reads, signature, strict=False) if on)
+                )
+                for k in range(len(signature) + 1)
+            )
+        return needed
 
     def pull(self, i: int, g: Any, ans: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """The cotangent of argument ``i``.
@@ -202,10 +212,13 @@ class Alias:
             self.seen = root.alias.version
 
     def fresh(self) -> bool:
-        """Whether the root was not written behind the back of this view."""
-        if self.root is None or self.root.alias is None:
-            return True
-        return self.seen == self.root.alias.version and self.root.alias.fresh()
+        """Whether no root was written behind the back of this view."""
+        alias = self
+        while alias.root is not None and alias.root.alias is not None:
+            if alias.seen != alias.root.alias.version:
+                return False
+            alias = alias.root.alias
+        return True
 
 
 FROZEN = Alias(frozen=True)
@@ -242,6 +255,7 @@ class Box:
         root.settle()
         self.assume(root[alias.index])  # type: ignore[index]
         alias.seen = root.alias.version
+        alias.version += 1  # for the views of this view
 
     def assume(self, other: Box) -> None:
         """Become another box's value, in place."""

@@ -46,6 +46,7 @@ _OF_NUMBER = {np.broadcast_to, np.reshape, np.expand_dims}
 _LIKE = {np.zeros_like, np.ones_like, np.full_like}
 _UNSET = vars(np)["_NoValue"]
 _RATIONAL = {np.add, np.subtract, np.multiply, np.divide}
+_COMPARISONS = {np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal}
 _KEYWORD_OUT = {np.maximum, np.minimum}  # a third positional argument is deprecated there
 _SPREAD_BELOW = 4096
 """Below so many bytes a copy and a loop over equal shapes is faster than a broadcasting loop."""
@@ -299,21 +300,17 @@ def _same_shape(
     e: Emission, fn: np.ufunc, args: Any, words: list[str], out: Seen, place: str
 ) -> list[str]:
     """A small operand that would be broadcast is copied first: two fast loops for a slow one."""
-    if len(args) != 2 or out.nbytes > _SPREAD_BELOW:
-        return words
-    if fn not in _RATIONAL or out.dtype.char not in "fd":  # complex products are not exact
+    if len(args) != 2 or fn not in _RATIONAL | _COMPARISONS:
         return words
     for i in (0, 1):
         a, b = e.look(args[i]), e.look(args[1 - i])
-        if (
-            a is not None
-            and b is not None
-            and a.shape not in ((), out.shape)
-            and a.dtype == out.dtype
-            and (b.shape, b.dtype, b.strides) == (out.shape, out.dtype, out.strides)
-        ):
-            if place in words:
-                place = e.scratch(out)
+        if a is None or b is None or a.dtype != b.dtype or a.shape in ((), out.shape):
+            continue
+        if b.dtype.char not in "fd" or b.nbytes > _SPREAD_BELOW:  # complex products are not exact
+            continue
+        if b.shape == out.shape and b.dense:
+            if place in words or (b.dtype, b.strides) != (out.dtype, out.strides):
+                place = e.scratch(b)
             e.lines.append(f"{place}[...] = {words[i]}")
             return [place, words[1]] if i == 0 else [words[0], place]
     return words

@@ -94,10 +94,10 @@ class Recorder(Trace):
         out = self._noted(
             fn, operands, {k: _inside(v, self._operand) for k, v in kwargs.items()}, ans
         )
-        if type(ans) is np.ndarray and type(out) is RecordedArray:
-            for a, value in zip(args, values, strict=True):
-                if type(a) is RecordedArray and np.may_share_memory(ans, value):
-                    out.alias = Alias(a)
+        if type(ans) is np.ndarray:
+            _alias([out], args)
+        elif isinstance(ans, (tuple, list)):
+            _alias(out, args)
         return out
 
     def _operand(self, x: Any) -> Any:
@@ -143,6 +143,18 @@ class Recorder(Trace):
         if not several:
             return boxes[0]
         return type(ans)(*boxes) if type(ans) not in (tuple, list) else type(ans)(boxes)
+
+
+def _alias(outs: Sequence[Any], args: Sequence[Any]) -> None:
+    """Note which answers are views of which arguments."""
+    sources: list[RecordedArray] = []
+    _inside(list(args), lambda x: sources.append(x) if type(x) is RecordedArray else None)
+    for out in outs:
+        if type(out) is not RecordedArray or type(out.value) is not np.ndarray:
+            continue
+        for source in sources:
+            if np.may_share_memory(out.value, source.value):
+                out.alias = Alias(source)
 
 
 _NUMBERS = (float, complex, int)

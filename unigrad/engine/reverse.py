@@ -31,7 +31,7 @@ _LEAF = Rule("argument")
 _PICK = Rule("one of several outputs")
 
 
-KEPT_WHOLE = 1 << 12
+KEPT_WHOLE = 1 << 14
 """Arrays of at most so many bytes are kept without asking whether a rule reads them."""
 
 
@@ -155,14 +155,12 @@ _NONE: Node = (_LEAF, (), NOTHING, None, ())
 def _thinned(node: Node) -> Node:
     """The node without the values that the way back will not read."""
     rule, args, kwargs, ans, links = node
-    kept = []
-    for i, a in enumerate(args):
-        big = isinstance(a, np.ndarray) and a.nbytes > KEPT_WHOLE
-        read = not big or (not rule.linear and rule.needs(i + 1, links))
-        kept.append(a if read else Like(a))
-    if rule.linear or not rule.needs(0, links):
-        ans = Like(ans)
-    return rule, kept, kwargs, ans, links
+    needed = rule.needs(links)
+    kept = [
+        a if read or type(a) is not np.ndarray or a.nbytes <= KEPT_WHOLE else Like(a)
+        for a, read in zip(args, needed[1:], strict=True)
+    ]
+    return rule, kept, kwargs, ans if needed[0] else Like(ans), links
 
 
 def _walk(nodes: list[Node], places: Iterable[int], cotangents: list[Any], drop: bool) -> None:

@@ -2,7 +2,8 @@
 
 Python and NumPy agree on finite numbers. Where a number is not finite NumPy warns, or raises as
 `numpy.errstate` says, and Python raises or keeps silent: there the whole block of instructions
-runs again as NumPy runs it. (An underflow alone is not noticed: NumPy ignores it by default.)
+runs again as NumPy runs it. (An underflow alone is not noticed: NumPy ignores it by default; and
+where a function of NumPy's own in a chain overflows, its warning comes twice.)
 """
 
 from __future__ import annotations
