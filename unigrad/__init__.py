@@ -13,6 +13,7 @@ from unigrad.backend import Backend, BackendSpec, Capabilities
 from unigrad.models import functional
 from unigrad.operators import (
     Route,
+    checkpoint,
     custom_vjp,
     explain,
     grad,
@@ -21,6 +22,7 @@ from unigrad.operators import (
     jacobian,
     jit,
     jvp,
+    linearize,
     stop_gradient,
     value_and_grad,
     value_grad_and_hvp,
@@ -44,10 +46,12 @@ __all__ = [
     "hvp",
     "jacobian",
     "jvp",
+    "linearize",
     "value_and_grad",
     "value_grad_and_hvp",
     "vjp",
     # control
+    "checkpoint",
     "custom_vjp",
     "explain",
     "jit",

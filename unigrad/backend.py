@@ -28,6 +28,7 @@ __all__ = [
     "FlatFunction",
     "HvpMethod",
     "Pullback",
+    "Pushforward",
     "basis",
     "is_complex",
     "is_floating",
@@ -43,6 +44,9 @@ FlatFunction: TypeAlias = "Callable[..., tuple[Array, ...]]"
 
 Pullback: TypeAlias = "Callable[[Sequence[Array | None]], tuple[Array | None, ...]]"
 """Cotangents of the outputs (``None``: zero) to those of the primals (``None``: unconnected)."""
+
+Pushforward: TypeAlias = "Callable[[Sequence[Array | None]], tuple[Array | None, ...]]"
+"""Tangents of the primals (``None``: zero) to those of the outputs (``None``: zero)."""
 
 HvpMethod: TypeAlias = Literal["forward_over_reverse", "reverse_over_reverse"]
 
@@ -266,14 +270,25 @@ class Backend(ABC):
     def jvp(
         self, f: FlatFunction, primals: Sequence[Array], tangents: Sequence[Array | None]
     ) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
-        """Outputs of ``f`` and their tangents.
+        """Outputs of ``f`` and their tangents; derived from `linearize`."""
+        outputs, pushforward = self.linearize(f, primals)
+        return outputs, pushforward(tangents)
+
+    def linearize(
+        self, f: FlatFunction, primals: Sequence[Array]
+    ) -> tuple[tuple[Array, ...], Pushforward]:
+        """Outputs of ``f`` and its pushforward, which may be called any number of times.
 
         Derived from `vjp`: the pullback is linear in the cotangents, and its own pullback is
-        the Jacobian. A backend without second order gets the Jacobian row by row instead.
+        the Jacobian. A backend without second order gets the Jacobian row by row instead. One
+        that only has forward mode calls ``f`` again for each product.
         """
+        if type(self).vjp is Backend.vjp:
+            return _linearize_from_jvp(self, f, primals)
+        outputs, pullback = self.vjp(f, primals)
         if self.capabilities.second_order:
-            return _jvp_from_vjp(self, f, primals, tangents)
-        return _jvp_by_rows(self, f, primals, tangents)
+            return outputs, transpose(self, pullback, outputs, primals)
+        return outputs, _by_rows(self, pullback, outputs)
 
     def hvp(
         self,
@@ -342,8 +357,12 @@ class Backend(ABC):
 
     # ---------------------------------------------------------------- more than derivatives
 
-    def jit(self, f: FlatFunction) -> FlatFunction:
-        """``f``, compiled where the framework can."""
+    def jit(self, f: FlatFunction, *, reuse_output: bool = False) -> FlatFunction:
+        """``f``, compiled where the framework can.
+
+        Args:
+            reuse_output: results may lie in memory that the next call overwrites.
+        """
         return f
 
     def functional(self, model: Any) -> tuple[Callable[..., Any], dict[str, Array]] | None:
@@ -385,7 +404,7 @@ def is_complex(dtype: str) -> bool:
 
 def transpose(
     backend: Backend, pullback: Pullback, outputs: Sequence[Array], primals: Sequence[Array]
-) -> Pullback:
+) -> Pushforward:
     """The pushforward, as the pullback's own pullback: ``pullback`` is linear in cotangents."""
     kinds = [backend.dtype(y) for y in outputs]
     smooth = [i for i, k in enumerate(kinds) if is_floating(k) or is_complex(k)]
@@ -411,42 +430,40 @@ def transpose(
     return pushforward
 
 
-def _jvp_from_vjp(
-    backend: Backend,
-    f: FlatFunction,
-    primals: Sequence[Array],
-    tangents: Sequence[Array | None],
-) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
-    outputs, pullback = backend.vjp(f, primals)
-    return outputs, transpose(backend, pullback, outputs, primals)(tangents)
+def _by_rows(backend: Backend, pullback: Pullback, outputs: Sequence[Array]) -> Pushforward:
+    """The pushforward of a backend without second order, one pullback for each output entry."""
+
+    def pushforward(tangents: Sequence[Array | None]) -> tuple[Array | None, ...]:
+        moved: list[Array | None] = []
+        for k, y in enumerate(outputs):
+            if not is_floating(backend.dtype(y)):
+                moved.append(None)
+                continue
+            entries = []
+            for unit in basis(backend, y):
+                cotangents: list[Array | None] = [None] * len(outputs)
+                cotangents[k] = unit
+                pairs = [
+                    (g, t)
+                    for g, t in zip(pullback(cotangents), tangents, strict=True)
+                    if g is not None and t is not None
+                ]
+                total = backend.inner([g for g, _ in pairs], [t for _, t in pairs]) if pairs else 0
+                entries.append(backend.to_numpy(total).item() if pairs else 0.0)
+            flat = np.asarray(entries, dtype=np.float64).reshape(backend.shape(y))
+            moved.append(backend.asarray(flat, dtype=backend.dtype(y), like=y))
+        return tuple(moved)
+
+    return pushforward
 
 
-def _jvp_by_rows(
-    backend: Backend,
-    f: FlatFunction,
-    primals: Sequence[Array],
-    tangents: Sequence[Array | None],
-) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
-    outputs, pullback = backend.vjp(f, primals)
-    moved: list[Array | None] = []
-    for k, y in enumerate(outputs):
-        if not is_floating(backend.dtype(y)):
-            moved.append(None)
-            continue
-        entries = []
-        for unit in basis(backend, y):
-            cotangents: list[Array | None] = [None] * len(outputs)
-            cotangents[k] = unit
-            pairs = [
-                (g, t)
-                for g, t in zip(pullback(cotangents), tangents, strict=True)
-                if g is not None and t is not None
-            ]
-            total = backend.inner([g for g, _ in pairs], [t for _, t in pairs]) if pairs else None
-            entries.append(0.0 if total is None else backend.to_numpy(total).item())
-        flat = np.asarray(entries, dtype=np.float64).reshape(backend.shape(y))
-        moved.append(backend.asarray(flat, dtype=backend.dtype(y), like=y))
-    return outputs, tuple(moved)
+def _linearize_from_jvp(
+    backend: Backend, f: FlatFunction, primals: Sequence[Array]
+) -> tuple[tuple[Array, ...], Pushforward]:
+    # The pushforward may outlive the call: what it needs must not be the caller's to write.
+    kept = [x * backend.ones_like(x) for x in primals]
+    outputs, _ = backend.jvp(f, kept, [None] * len(kept))
+    return outputs, lambda tangents: backend.jvp(f, kept, tangents)[1]
 
 
 def _vjp_from_jvp(

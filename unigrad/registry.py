@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextvars
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from unigrad import trees
 from unigrad.backend import Backend, BackendSpec, Capabilities
 from unigrad.errors import (
     ArgumentError,
@@ -39,16 +40,32 @@ __all__ = [
 GROUP = "unigrad.backends"
 ENVIRONMENT_VARIABLE = "UNIGRAD_BACKEND"
 NEUTRAL_TYPES = (np.ndarray, np.generic, float, int, complex)
+_LEAF_TYPES = (np.ndarray, float, int, complex, bool, str, *np.sctypeDict.values())
+
+
+class Memory:
+    """What follows from the adapters that are known, and is forgotten when one is registered.
+
+    Attributes:
+        owners: the backend of an array type.
+        flatten: takes trees apart.
+        plans: how calls of one signature are made (`unigrad.operators.plan`).
+    """
+
+    def __init__(self) -> None:
+        self.owners: dict[type, Backend | None] = {}
+        self.flatten = trees.Flattener(_LEAF_TYPES, lambda kind: owner(kind) is not None)
+        self.plans: dict[Hashable, Any] = {}
 
 
 class _Registry:
-    """The one mutable global: specs by name, loaded backends by name, owners by array type."""
+    """The one mutable global: specs by name, loaded backends by name, and what follows."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.specs: dict[str, BackendSpec] | None = None
         self.loaded: dict[str, Backend] = {}
-        self.owners: dict[type, Backend | None] = {}
+        self.memory = Memory()
         self.default: str | None = None
 
     def known(self) -> dict[str, BackendSpec]:
@@ -130,7 +147,7 @@ def register_backend(backend: Backend | BackendSpec | type[Backend]) -> None:
         _registry.loaded.pop(getattr(backend, "name", ""), None)
         _registry.admit(backend, specs)
         _registry.specs = specs
-        _registry.owners = {}
+        _registry.memory = Memory()
 
 
 def get_backend(name: str | Backend) -> Backend:
@@ -160,9 +177,19 @@ def specs() -> Mapping[str, BackendSpec]:
 def _spec(name: object) -> BackendSpec:
     known = _registry.known()
     if not isinstance(name, str) or name not in known:
-        names = ", ".join(repr(n) for n in sorted(known))
-        raise UnknownBackendError(f"no backend is named {name!r}; the known ones are {names}")
+        raise UnknownBackendError(_unknown(name))
     return known[name]
+
+
+def _unknown(name: object, source: str = "") -> str:
+    names = ", ".join(repr(n) for n in sorted(_registry.known()))
+    asked = f"{name!r}, as {source}" if source else f"{name!r}"
+    return f"no backend is named {asked}; the known ones are {names}"
+
+
+def memory() -> Memory:
+    """What was learnt of types and signatures since the last registration."""
+    return _registry.memory
 
 
 # -------------------------------------------------------------------- detection by array type
@@ -170,8 +197,9 @@ def _spec(name: object) -> BackendSpec:
 
 def owner(array_type: type) -> Backend | None:
     """The backend whose arrays are of this type; ``None`` for neutral and foreign types."""
+    memory = _registry.memory
     try:
-        return _registry.owners[array_type]
+        return memory.owners[array_type]
     except KeyError:
         pass
     found: Backend | None = None
@@ -184,7 +212,7 @@ def owner(array_type: type) -> Backend | None:
                 break
         if found is not None and found.name == "numpy" and issubclass(array_type, NEUTRAL_TYPES):
             found = None
-    _registry.owners[array_type] = found
+    memory.owners[array_type] = found
     return found
 
 
@@ -216,6 +244,15 @@ def backend_of(
         MixedBackendError: if arrays of two frameworks meet, or disagree with ``explicit``.
         BackendNotAvailableError: if the chosen backend is not installed.
     """
+    return decided(leaves, explicit, names) or get_backend(switched())
+
+
+def decided(
+    leaves: Sequence[Any],
+    explicit: str | Backend | None = None,
+    names: Callable[[], list[str]] | None = None,
+) -> Backend | None:
+    """`backend_of`, but ``None`` where the switch decides; depends on types of leaves only."""
     found: Backend | None = None
     first = 0
     asked = None if explicit is None else get_backend(explicit)
@@ -236,7 +273,7 @@ def backend_of(
                 f"of {found.name} and {_name(i, names)} one of {backend.name}; "
                 f"type: ug.asarray(tree, backend={found.name!r})"
             )
-    return asked or found or get_backend(_switched())
+    return asked or found
 
 
 def _name(index: int, names: Callable[[], list[str]] | None) -> str:
@@ -246,8 +283,17 @@ def _name(index: int, names: Callable[[], list[str]] | None) -> str:
 # -------------------------------------------------------------------- the switch
 
 
-def _switched() -> str:
-    return _used.get() or _registry.default or os.environ.get(ENVIRONMENT_VARIABLE) or "numpy"
+def switched() -> str:
+    """The name of the backend that decides where neither the call nor its arrays do (S11)."""
+    chosen = _used.get() or _registry.default
+    if chosen is not None:
+        return chosen
+    named = os.environ.get(ENVIRONMENT_VARIABLE)
+    if not named:
+        return "numpy"
+    if named not in _registry.loaded and named not in _registry.known():
+        raise UnknownBackendError(_unknown(named, f"the variable {ENVIRONMENT_VARIABLE} says"))
+    return named
 
 
 class use:

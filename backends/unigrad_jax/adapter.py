@@ -170,7 +170,7 @@ class JaxBackend(Backend):
 
     # ---------------------------------------------------------------- more than derivatives
 
-    def jit(self, f: FlatFunction) -> FlatFunction:
+    def jit(self, f: FlatFunction, *, reuse_output: bool = False) -> FlatFunction:
         compiled: FlatFunction = jax.jit(f)
         return compiled
 

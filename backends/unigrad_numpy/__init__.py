@@ -7,9 +7,14 @@ __all__ = ["spec"]
 spec = BackendSpec(
     name="numpy",
     adapter="unigrad_numpy.adapter:NumpyBackend",
-    modules=("numpy", "unigrad.engine"),
+    modules=("numpy", "unigrad.engine", "dask.array"),
     framework="numpy",
     distribution="numpy",
     install="pip install numpy",
-    capabilities=Capabilities(custom_vjp=True, native=frozenset({"custom_vjp", "value_and_grad"})),
+    capabilities=Capabilities(
+        jit=True,
+        custom_vjp=True,
+        native=frozenset({"custom_vjp", "jit", "jvp", "linearize", "value_and_grad"}),
+        hvp="forward_over_reverse",
+    ),
 )

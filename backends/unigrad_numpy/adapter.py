@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from unigrad import engine
-from unigrad.backend import Array, Backend, FlatFunction, Pullback
+from unigrad.backend import Array, Backend, FlatFunction, Pullback, Pushforward
 from unigrad.engine import TracedArray
+from unigrad.engine.lazy import LazyArray
 from unigrad.errors import NotDifferentiableError
-from unigrad_numpy import namespace, spec
+from unigrad_numpy import lazy, namespace, spec
 
 __all__ = ["NumpyBackend"]
 
+_ARRAYS = (np.ndarray, TracedArray)
+
 
 class NumpyBackend(Backend):
-    """Arrays are ``numpy.ndarray``, NumPy's scalars, and the engine's traced arrays."""
+    """Arrays are NumPy's, its scalars, the engine's traced arrays, and Dask's lazy ones."""
 
     name = "numpy"
     capabilities = spec.capabilities
-    array_types = (np.ndarray, np.generic, TracedArray)
+    array_types = (np.ndarray, np.generic, TracedArray, LazyArray)
 
     @property
     def xp(self) -> Any:
@@ -30,7 +34,7 @@ class NumpyBackend(Backend):
     # ---------------------------------------------------------------- array glue
 
     def asarray(self, x: Any, *, dtype: str | None = None, like: Array | None = None) -> Array:
-        if isinstance(x, TracedArray):
+        if isinstance(x, (TracedArray, LazyArray)):
             return x.copy() if dtype is None else x.astype(dtype)
         if isinstance(x, np.ndarray) or not np.isscalar(x):
             return np.array(x, dtype=dtype)
@@ -40,10 +44,17 @@ class NumpyBackend(Backend):
         return np.asarray(x)
 
     def dtype(self, x: Array) -> str:
-        return str(x.dtype.name)
+        return _name(x.dtype)
+
+    def same_shape(self, x: Array, y: Array) -> bool:
+        return bool(x.shape == y.shape)
+
+    def is_scalar(self, x: Array) -> bool:
+        return bool(x.shape == ())
 
     def zeros_like(self, x: Array) -> Array:
-        return np.zeros_like(x)
+        # numpy.zeros_like takes five times as long.
+        return np.zeros(x.shape, x.dtype) if type(x) is np.ndarray else np.zeros_like(x)
 
     def ones_like(self, x: Array) -> Array:
         return np.ones_like(x)
@@ -58,7 +69,7 @@ class NumpyBackend(Backend):
         return engine.stop_gradient(x)
 
     def is_concrete(self, x: Array) -> bool:
-        return not isinstance(x, TracedArray)
+        return not isinstance(x, (TracedArray, LazyArray))
 
     def release(
         self,
@@ -66,43 +77,78 @@ class NumpyBackend(Backend):
         inputs: Sequence[Any],
         like: Sequence[Any] | None = None,
     ) -> list[Array]:
-        others = [x for x in inputs if isinstance(x, np.ndarray)]
+        taken = set(map(id, inputs))
+        foreign: list[Any] = []
+        for x in inputs:
+            if isinstance(x, np.ndarray) and x.base is not None:
+                _follow(x, taken, foreign)
         released: list[Array] = []
-        for k, result in enumerate(results):
-            leaf = result if like is None else like[k]
-            if isinstance(result, np.generic) and isinstance(leaf, np.ndarray):
-                result = np.asarray(result)
-            elif isinstance(result, np.ndarray):
-                if result.shape == () and not isinstance(leaf, (np.ndarray, TracedArray)):
-                    result = result[()]
-                else:
-                    result = _owned(result, others)
-                    others.append(result)
-            released.append(result)
+        for k, y in enumerate(results):
+            if isinstance(y, np.ndarray):
+                if y.ndim == 0 and not isinstance(y if like is None else like[k], _ARRAYS):
+                    y = y[()]
+                elif (
+                    y.base is not None
+                    or id(y) in taken
+                    or not y.flags.writeable
+                    or (foreign and any(np.may_share_memory(y, x) for x in foreign))
+                ):
+                    y = y.copy()
+                taken.add(id(y))
+            elif like is not None and isinstance(y, np.generic) and isinstance(like[k], np.ndarray):
+                y = np.asarray(y)
+            elif isinstance(y, LazyArray):
+                y = lazy.released(y, None if like is None else like[k], id(y) in taken)
+            released.append(y)
         return released
 
     def prepare(self, x: Array) -> Array:
+        if type(x) is np.ndarray:
+            return x
         if isinstance(x, (np.matrix, np.ma.MaskedArray)):
             raise NotDifferentiableError(
                 f"a numpy.{type(x).__name__} was given, whose operators mean something else than "
                 f"those of arrays; type: np.asarray(it), or it.filled(0.0) for a masked one"
             )
-        return x
+        return lazy.required(x) if isinstance(x, LazyArray) else x
 
     # ---------------------------------------------------------------- derivatives
 
     def vjp(self, f: FlatFunction, primals: Sequence[Array]) -> tuple[tuple[Array, ...], Pullback]:
         # The pullback may outlive the call: what it needs must not be the caller's to write.
         outputs, pullback = engine.vjp(f, [_copied(x) for x in primals])
-        return tuple(_copied(_as_array(y)) for y in outputs), pullback
+        results = tuple(_copied(_as_array(y)) for y in outputs)
+        return results, lazy.pullback(pullback, results) if lazy.possible() else pullback
 
     def value_and_grad(
         self, f: FlatFunction, primals: Sequence[Array]
     ) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
-        outputs, pullback = engine.vjp(f, primals)
-        outputs = tuple(_as_array(y) for y in outputs)
-        one = np.ones((), dtype=outputs[0].dtype)[()]
-        return outputs, pullback([one, *[None] * (len(outputs) - 1)])
+        return engine.value_and_grad(lazy.seeded(f) if lazy.possible() else f, primals)
+
+    def jvp(
+        self, f: FlatFunction, primals: Sequence[Array], tangents: Sequence[Array | None]
+    ) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
+        outputs, moved = engine.jvp(f, primals, tangents)
+        return tuple(_as_array(y) for y in outputs), moved
+
+    def linearize(
+        self, f: FlatFunction, primals: Sequence[Array]
+    ) -> tuple[tuple[Array, ...], Pushforward]:
+        if not all(isinstance(x, (np.ndarray, np.generic)) for x in primals):
+            return super().linearize(f, primals)
+        outputs, push = engine.linearize(f, [_copied(x) for x in primals])
+
+        def pushforward(tangents: Sequence[Array | None]) -> tuple[Array | None, ...]:
+            filled = [
+                np.zeros_like(x) if t is None else t for t, x in zip(tangents, primals, strict=True)
+            ]
+            return tuple(push(filled))
+
+        return tuple(_copied(_as_array(y)) for y in outputs), pushforward
+
+    def jit(self, f: FlatFunction, *, reuse_output: bool = False) -> FlatFunction:
+        run = engine.replayed(f, reuse_output=reuse_output)
+        return lambda *arrays: tuple(run(*arrays))
 
     def custom_vjp(
         self,
@@ -118,11 +164,23 @@ def _as_array(y: Any) -> Array:
 
 
 def _copied(x: Array) -> Array:
-    return x.copy() if isinstance(x, np.ndarray) else x
+    return x.copy() if isinstance(x, (np.ndarray, LazyArray)) else x
 
 
-def _owned(x: np.ndarray[Any, Any], others: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-    """The array, copied where it is a view, or could share memory with others."""
-    if x.base is not None or not x.flags.writeable:
-        return x.copy()
-    return x.copy() if any(np.may_share_memory(x, y) for y in others) else x
+def _follow(view: np.ndarray[Any, Any], taken: set[int], foreign: list[Any]) -> None:
+    """Take the id of the array whose memory a view shows; where that is unknown, the view.
+
+    An array that is no view shares memory only with its views, whose chain of bases ends there:
+    asking NumPy about each pair of arrays takes longer than small derivatives do.
+    """
+    root: Any = view
+    while isinstance(root, np.ndarray) and root.base is not None:
+        root = root.base
+    taken.add(id(root))
+    if not isinstance(root, np.ndarray):  # another library's, or a buffer over any memory
+        foreign.append(view)
+
+
+@functools.lru_cache(maxsize=64)
+def _name(dtype: np.dtype[Any]) -> str:
+    return str(dtype.name)

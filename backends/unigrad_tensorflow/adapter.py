@@ -197,7 +197,7 @@ class TensorflowBackend(Backend):
 
     # ---------------------------------------------------------------- more than derivatives
 
-    def jit(self, f: FlatFunction) -> FlatFunction:
+    def jit(self, f: FlatFunction, *, reuse_output: bool = False) -> FlatFunction:
         return compiled(f)
 
     def functional(self, model: Any) -> tuple[Callable[..., Any], dict[str, Array]] | None:

@@ -63,7 +63,7 @@ class TorchBackend(Backend):
         return np.array(plain.numpy())
 
     def dtype(self, x: Tensor) -> str:
-        return str(x.dtype).removeprefix("torch.")
+        return _NAMES[x.dtype]
 
     def zeros_like(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x)
@@ -180,7 +180,7 @@ class TorchBackend(Backend):
 
     # ---------------------------------------------------------------- more than derivatives
 
-    def jit(self, f: FlatFunction) -> FlatFunction:
+    def jit(self, f: FlatFunction, *, reuse_output: bool = False) -> FlatFunction:
         # torch.compile counts recompilations by code object: each signature gets its own.
         code, closure = f.__code__.replace(), f.__closure__
         own = types.FunctionType(code, f.__globals__, f.__name__, f.__defaults__, closure)
@@ -268,6 +268,13 @@ def _functorch_vjp(
         return grads
 
     return outputs, pullback
+
+
+_NAMES = {
+    kind: str(kind).removeprefix("torch.")
+    for kind in vars(torch).values()
+    if isinstance(kind, torch.dtype)
+}
 
 
 def _conv2d(x: Tensor, w: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:

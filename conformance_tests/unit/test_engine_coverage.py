@@ -23,6 +23,7 @@ from conformance_tests.fuzz.operations import OPERATIONS, REFUSED
 from conformance_tests.fuzz.oracles import loss
 from conformance_tests.fuzz.programs import Program, Unbuildable, refusal, single
 from unigrad.engine import table, vjp
+from unigrad.engine.core import Rule
 from unigrad.engine.rules import special
 from unigrad.engine.rules.ufunc_methods import UFUNC_METHODS
 from unigrad.engine.table import FUNCTIONS, UFUNCS
@@ -32,6 +33,8 @@ HERE = Path(__file__).parent
 CONSTANT = table._on_values(len).__code__
 TABLES = ("CASES", "REFUSED")
 FOR_FRAMEWORKS = ("torch", "jax")
+UNREACHABLE = {"numpy.row_stack"}
+"""In NumPy 2 it does not announce itself: numpy.vstack, which it calls, does."""
 
 
 def title(key: Any) -> str:
@@ -105,7 +108,6 @@ def drawn() -> Iterator[Program]:
 
 @pytest.fixture(scope="module")
 def seen() -> Iterator[Seen]:
-    # Trap: the case tables are loaded before the rules are wrapped; they may keep functions.
     lines = list(cases())
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -129,7 +131,7 @@ def _arrays(outputs: Any) -> tuple[Any, ...]:
 
 
 def test_every_rule_is_exercised(seen: Seen) -> None:
-    missing = sorted(seen.all - seen.names)
+    missing = sorted(seen.all - seen.names - UNREACHABLE)
     assert not missing, (
         f"{len(missing)} of {len(seen.all)} rules are exercised by no operation of the fuzzer and "
         f"no case table; add a line to conformance_tests/fuzz/operations.py: {missing}"
@@ -137,7 +139,8 @@ def test_every_rule_is_exercised(seen: Seen) -> None:
 
 
 def test_a_rule_that_nothing_uses_is_noticed(seen: Seen) -> None:
-    assert len(seen.all) > 300
-    assert "numpy.sin" in seen.names
-    assert "numpy.fmod" in seen.names
-    assert "no.such" not in seen.names
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(FUNCTIONS, np.busday_count, lambda *dates: 0)
+        patch.setitem(UFUNCS, np.gcd, Rule("gcd", [None, None]))
+        planted = Seen(patch)
+    assert planted.all - seen.names - UNREACHABLE == {"numpy.busday_count", "numpy.gcd"}

@@ -427,8 +427,9 @@ def test_views_follow_and_copies_do_not() -> None:
         first, _ = np.split(y, 2)
         copied = np.tile(y, 1)
         stacked = np.stack([y, y])
+        framed = np.pad(y, 0, mode="mean")
         y[0] = 7.0
-        return np.stack([np.sum(first), np.sum(copied), np.sum(stacked)])
+        return np.stack([np.sum(first), np.sum(copied), np.sum(stacked), np.sum(framed)])
 
     (value,), _ = vjp(lambda x: (f(x),), [R])
     np.testing.assert_allclose(value, f(R))

@@ -8,5 +8,16 @@ from unigrad.engine.array import TracedArray
 from unigrad.engine.core import stop_gradient
 from unigrad.engine.custom import custom_vjp
 from unigrad.engine.derivatives import jvp, value_and_grad, vjp
+from unigrad.engine.replaying import linearize, replayed
 
-__all__ = ["TracedArray", "custom_vjp", "jvp", "rules", "stop_gradient", "value_and_grad", "vjp"]
+__all__ = [
+    "TracedArray",
+    "custom_vjp",
+    "jvp",
+    "linearize",
+    "replayed",
+    "rules",
+    "stop_gradient",
+    "value_and_grad",
+    "vjp",
+]

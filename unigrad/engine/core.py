@@ -58,14 +58,15 @@ class Rule:
         multilinear: the function is linear in each of its arrays, the others held fixed.
         symmetric: elementwise, and the pulls of real arrays carry tangents as they do cotangents.
         view: the answer shares memory with the first argument.
-        gather: ``gather(total, g, *args, **kwargs)`` adds the cotangent into an array in place.
+        gather: ``gather(total, g, owned, **kwargs)``, of a function of one array: the sum of a
+            cotangent of that array and one more of the answer; in place if ``owned``.
     """
 
     __slots__ = (
+        "_needed",
         "derivatives",
         "gather",
         "joint",
-        "_needed",
         "linear",
         "multilinear",
         "name",
@@ -86,7 +87,7 @@ class Rule:
         multilinear: bool = False,
         symmetric: bool = False,
         view: bool = False,
-        gather: Callable[..., None] | None = None,
+        gather: Callable[..., Any] | None = None,
     ) -> None:
         self.name = name
         self.pulls = pulls

@@ -175,7 +175,8 @@ def _reduction(e: Emission, instruction: Instruction, out: Variable) -> str | No
 def _as_dot(e: Emission, x: Any, y: Any) -> bool:
     """Whether ``x.dot(y)`` makes the same BLAS call as ``x @ y``, in a third of the time.
 
-    Trap: where strides keep BLAS away, ``dot`` copies and ``@`` runs a loop of its own.
+    Trap: where strides keep BLAS away, ``dot`` copies and ``@`` runs a loop of its own; and for
+    one term each, ``dot`` scales, and keeps the -0.0 that ``@`` adds to 0.0.
     """
     a, b = e.look(x), e.look(y)
     if a is None or b is None:
@@ -184,14 +185,31 @@ def _as_dot(e: Emission, x: Any, y: Any) -> bool:
         return False
     if not 1 <= len(a.shape) <= 2 or not 1 <= len(b.shape) <= 2:
         return False
-    if 0 in a.shape or 0 in b.shape:
+    if 0 in a.shape or 0 in b.shape or a.shape[-1] == 1:
         return False
     several = len(a.shape) == len(b.shape) == 2 and min(*a.shape, *b.shape) > 1
     return a.dtype.char in "fd" or (a.dtype.char in "FD" and several)
 
 
+def _is_outer(e: Emission, x: Any, y: Any) -> bool:
+    """Whether ``x @ y`` is a column times a row."""
+    a, b = e.look(x), e.look(y)
+    if a is None or b is None or a.dtype != b.dtype or a.dtype.char not in "fd":
+        return False
+    if not a.dense or not b.dense or 0 in a.shape or 0 in b.shape:
+        return False
+    return len(a.shape) == len(b.shape) == 2 and a.shape[1] == 1
+
+
 def _matmul(e: Emission, args: Any, out: Variable, exact: bool = False) -> str | None:
     x, y = args
+    if not exact and e.seen[out].contiguous and _is_outer(e, x, y):
+        place = e.buffer(out)
+        if place is not None:  # `@` adds its one term to 0.0, which tells for -0.0
+            zero = _constant(e, np.zeros((), e.seen[out].dtype), e.seen[out])
+            e.lines.append(f"{e.source(x)}.dot({e.source(y)}, {place})")
+            e.lines.append(f"{e.bind(np.add)}({place}, {zero}, {place})")
+            return place
     if not exact and not _as_dot(e, x, y):
         return _into(e, np.matmul, args, out) if e.seen[out].contiguous else None
     place = e.buffer(out) if e.seen[out].contiguous else None
@@ -233,7 +251,8 @@ def _ufunc(e: Emission, fn: np.ufunc, args: Any, out: Variable) -> str | None:
     if fn.nout != 1 or not _casts_plainly(e, args, seen) or _reversed(e, args):
         return None
     words = [_operand(e, fn, args, i, seen) for i in range(len(args))]
-    place = e.buffer(out, args)
+    # Trap: the last bit of a complex product is another one in place.
+    place = e.buffer(out, () if seen.dtype.kind == "c" else args)
     if place is None:
         return None
     words = _same_shape(e, fn, args, words, seen, place)

@@ -18,6 +18,7 @@ from unigrad.errors import TracingError
 
 __all__ = ["INDEX", "add_at", "is_basic", "kept_index", "scatter", "taken", "update"]
 
+_PLAIN = frozenset({np.ndarray, np.float64, float, int})
 _BASIC = (int, slice, NoneType, EllipsisType, np.integer)
 
 
@@ -106,7 +107,7 @@ def update(x: Any, v: Any, index: Any) -> Any:
         return _noted(_UPDATE, update, (x, v), {"index": index})
     if (home := _recorder(index)) is not None:
         return home.call(update, (x, v), {"index": index})
-    if is_lazy(x) or is_lazy(v):
+    if (type(x) is not np.ndarray and is_lazy(x)) or (type(v) not in _PLAIN and is_lazy(v)):
         return updated(x, v, index)
     out = np.copy(x) if isinstance(x, (np.ndarray, np.generic)) else x.copy()
     out[index] = v
@@ -122,8 +123,8 @@ def add_at(x: Any, v: Any, index: Any) -> Any:
     if is_lazy(x) or is_lazy(v):
         shape = x[index].shape
         return x + scatter_like(np.zeros(shape, x.dtype) + v, index, x)
-    out = x.copy()
-    np.add.at(out, index, v)
+    out = np.copy(x) if isinstance(x, (np.ndarray, np.generic)) else x.copy()
+    _add(out, v, index)
     return out
 
 
@@ -142,8 +143,15 @@ def _pull_written(g: Any, ans: Any, x: Any, v: Any, index: Any) -> Any:
     return read if _unique(index) else np.where(_winners(index, ans.shape), read, 0.0)
 
 
-def _gather(total: Any, g: Any, index: Any) -> None:
-    """Add a cotangent of ``x[index]`` into that of ``x``, which is ours to write."""
+def _gather(total: Any, g: Any, owned: bool, index: Any) -> Any:
+    """The cotangent of ``x`` and one more of ``x[index]``, in place where ``total`` is ours."""
+    if not owned or isinstance(g, Box) or is_lazy(g):
+        return add_at(total, g, index)
+    _add(total, g, index)
+    return total
+
+
+def _add(total: Any, g: Any, index: Any) -> None:
     if _unique(index):
         total[index] += g
     else:
@@ -157,9 +165,7 @@ INDEX = Rule(
     gather=_gather,
 )
 _SCATTER = Rule("scatter", [lambda g, ans, x, index, shape: taken(g, index)], linear=True)
-_SCATTER_LIKE = Rule(
-    "scatter", [lambda g, ans, x, index, like: taken(g, index)], linear=True
-)
+_SCATTER_LIKE = Rule("scatter", [lambda g, ans, x, index, like: taken(g, index)], linear=True)
 _UPDATE = Rule(
     "assignment",
     [lambda g, ans, x, v, index: update(g, 0.0, index), _pull_written],

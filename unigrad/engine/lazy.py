@@ -59,7 +59,7 @@ def scattered(g: Any, index: Any, like: Any) -> Any:
 def updated(x: Any, v: Any, index: Any) -> Any:
     """A copy of ``x`` after ``x[index] = v``."""
     parts = lazy_index(index, len(x.shape))
-    if None in [p if p is None else 0 for p in parts]:
+    if any(part is None for part in parts):
         raise _refusal("x[..., numpy.newaxis] = value", "leave numpy.newaxis out of the index")
     return _written(x.copy() if is_lazy(x) else _zeros(x, v, x.dtype) + x, tuple(parts), v)
 
@@ -113,7 +113,7 @@ def _zeros(like: Any, lazy: Any, dtype: Any = None) -> Any:
 
 def _written(out: Any, index: tuple[Any, ...], v: Any) -> Any:
     """``out`` after ``out[index] = v``."""
-    if all(n > 0 for n in v.shape) if hasattr(v, "shape") else True:
+    if 0 not in np.shape(v):  # Dask takes no empty value
         out[index] = v
     return out
 

@@ -50,9 +50,9 @@ _BY_VALUE = _named(
 
 _TAKEN_APART = _named(
     "copyto put place putmask fill_diagonal put_along_axis zeros_like ones_like empty_like "
-    "full_like apply_along_axis apply_over_axes piecewise"
+    "full_like apply_along_axis apply_over_axes piecewise split array_split hsplit vsplit dsplit"
 )
-"""Functions that write, or that call the user back: the engine has its own for them."""
+"""Functions that write, call the user back, or give several views: the engine has its own."""
 
 
 class Recorder(Trace):
@@ -296,6 +296,9 @@ class RecordedArray(TracedArray):
 
     def copy(self, order: Any = "C") -> Any:
         return np.copy(self)
+
+    def clip(self, min: Any = None, max: Any = None, **options: Any) -> Any:
+        return np.clip(self, min, max, **options)
 
     def sort(self, axis: int = -1, kind: Any = None) -> None:
         ordered: Any = np.sort(self, axis=axis)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from unigrad.engine.array import TracedArray
 from unigrad.engine.derivatives import jvp
 from unigrad.engine.program import simplify
 from unigrad.engine.recording import Recording
@@ -35,10 +34,13 @@ def replayed(
     known: dict[tuple[bool, ...], tuple[Recording, Callable[..., Sequence[Any]]]] = {}
 
     def call(*arrays: Any) -> Sequence[Any]:
-        for x in arrays:
-            if isinstance(x, TracedArray):
-                return f(*arrays)
         kinds = tuple([type(x) is np.ndarray for x in arrays])
+        if not all(kinds):
+            for x in arrays:
+                if not isinstance(x, (np.ndarray, np.generic)):
+                    return f(*arrays)  # traced, or lazy
+            arrays = tuple([np.asarray(x) if isinstance(x, np.ndarray) else x for x in arrays])
+            kinds = tuple([type(x) is np.ndarray for x in arrays])
         entry = known.get(kinds)
         if entry is None or not entry[0].valid():
             recording = Recording(f, arrays)

@@ -182,9 +182,14 @@ def _walk(nodes: list[Node], places: Iterable[int], cotangents: list[Any], drop:
         derivatives = rule.derivatives
         pulls: Any = rule.pulls
         given = None if rule.joint is None else rule.joint(g, ans, *args, **kwargs)
-        if rule.gather is not None and links[0] in owned and type(g) in _PLAIN_ARRAYS:
-            rule.gather(cotangents[links[0]], g, **kwargs)
-            continue
+        if rule.gather is not None:
+            (source,) = links
+            assert source is not None
+            if (before := cotangents[source]) is not None:
+                cotangents[source] = total = rule.gather(before, g, source in owned, **kwargs)
+                if type(total) is np.ndarray:
+                    owned.add(source)
+                continue
         if derivatives is not None and g.dtype.kind == "c":
             given = [
                 None if link is None else rule.pull(i, g, ans, args, kwargs)
@@ -244,9 +249,6 @@ _FLOATS = frozenset("fdFD")
 
 def _unnamed(*_: Any) -> Any:
     raise AssertionError("a tape does not call the functions that it notes")
-
-
-_PLAIN_ARRAYS = frozenset({np.ndarray, np.float64, np.float32, np.complex128, np.complex64})
 
 
 class _Run:

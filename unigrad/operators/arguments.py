@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+import numpy as np
 
 from unigrad.errors import ArgumentError
 
@@ -42,13 +44,24 @@ def _parameters(f: Callable[..., Any]) -> _Parameters:
     )
 
 
-@dataclass(frozen=True)
 class Selection:
-    """The arguments chosen by ``argnums``; made once for an operator, used at each call."""
+    """The arguments chosen by ``argnums``; made once for an operator, used at each call.
 
-    f: Callable[..., Any]
-    slots: tuple[int | str, ...]
-    single: bool
+    Attributes:
+        f: the function.
+        slots: positions and names.
+        single: whether ``argnums`` was one of them, not a tuple.
+    """
+
+    __slots__ = ("_known", "f", "single", "slots")
+
+    def __init__(
+        self, f: Callable[..., Any], slots: tuple[int | str, ...], single: bool = False
+    ) -> None:
+        self.f = f
+        self.slots = slots
+        self.single = single
+        self._known: dict[Hashable, tuple[int | str, ...]] = {}
 
     @classmethod
     def of(cls, f: Callable[..., Any], argnums: Argnums) -> Selection:
@@ -57,14 +70,12 @@ class Selection:
         Raises:
             ArgumentError: if it is no position or name, is empty, or names no parameter.
         """
-        if not callable(f):
-            raise ArgumentError(
-                f"a function to differentiate is needed, got {type(f).__name__}; "
-                f"type: ug.grad(f)(x), not ug.grad(f(x))"
-            )
-        single = isinstance(argnums, int | str)
+        _require_callable(f)
+        if type(argnums) is int:
+            return cls(f, (argnums,), single=True)
         listed_ones = isinstance(argnums, Sequence) and not isinstance(argnums, str)
-        slots: tuple[int | str, ...] = tuple(argnums) if listed_ones else (argnums,)  # type: ignore[arg-type, assignment]
+        given: tuple[Any, ...] = tuple(argnums) if listed_ones else (argnums,)  # type: ignore[arg-type]
+        slots = tuple(int(s) if isinstance(s, np.integer) else s for s in given)
         bad = [s for s in slots if isinstance(s, bool) or not isinstance(s, int | str)]
         if bad or not slots or len(set(slots)) != len(slots):
             raise ArgumentError(
@@ -81,32 +92,45 @@ class Selection:
                         f"argnums={slot!r}, but {_called(f)} has no argument of that name; "
                         f"its arguments are {listed}"
                     )
-        return cls(f, slots, single)
+        return cls(f, slots, single=not listed_ones)
 
-    def locate(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[int | str]:
+    @classmethod
+    def every(cls, f: Callable[..., Any], count: int) -> Selection:
+        """All ``count`` arguments of a call without keywords."""
+        _require_callable(f)
+        return cls(f, tuple(range(count)))
+
+    def locate(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int | str, ...]:
         """For each slot, the position in ``args`` or the key in ``kwargs`` of this call."""
+        call = (len(args), *kwargs) if kwargs else len(args)
+        found = self._known.get(call)
+        if found is None:
+            found = self._known[call] = tuple(self._located(len(args), tuple(kwargs)))
+        return found
+
+    def _located(self, count: int, keywords: tuple[str, ...]) -> list[int | str]:
         found: list[int | str] = []
         for slot in self.slots:
             if isinstance(slot, int):
-                position = slot + len(args) if slot < 0 else slot
-                if 0 <= position < len(args):
+                position = slot + count if slot < 0 else slot
+                if 0 <= position < count:
                     found.append(position)
                     continue
                 parameters = _parameters(self.f)
                 names = parameters.positional + parameters.keyword
-                if 0 <= slot < len(names) and names[slot] in kwargs:
+                if 0 <= slot < len(names) and names[slot] in keywords:
                     found.append(names[slot])
                     continue
                 raise ArgumentError(
-                    f"argnums={slot}, but {_called(self.f)} was called with {len(args)} "
-                    f"positional argument{'' if len(args) == 1 else 's'}; type: argnums='name' "
+                    f"argnums={slot}, but {_called(self.f)} was called with {count} "
+                    f"positional argument{'' if count == 1 else 's'}; type: argnums='name' "
                     f"for an argument that is passed by keyword"
                 )
-            if slot in kwargs:
+            if slot in keywords:
                 found.append(slot)
             else:
                 names = _parameters(self.f).positional
-                if slot not in names or names.index(slot) >= len(args):
+                if slot not in names or names.index(slot) >= count:
                     raise ArgumentError(
                         f"argnums={slot!r}, but {_called(self.f)} was called without it; pass it "
                         f"by position or as {slot}=..."
@@ -122,6 +146,14 @@ class Selection:
             return where
         names = _parameters(self.f).positional
         return names[where] if where < len(names) else f"args[{where}]"
+
+
+def _require_callable(f: object) -> None:
+    if not callable(f):
+        raise ArgumentError(
+            f"a function to differentiate is needed, got {type(f).__name__}; "
+            f"type: ug.grad(f)(x), not ug.grad(f(x))"
+        )
 
 
 def _called(f: Callable[..., Any]) -> str:

@@ -13,9 +13,10 @@ import numpy as np
 from unigrad import trees
 from unigrad.backend import Array, Backend, is_complex, is_floating
 from unigrad.errors import ArgumentError, ShapeError, StructureError
-from unigrad.registry import NEUTRAL_TYPES, backend_of, owner
+from unigrad.operators.plan import Plan
+from unigrad.registry import NEUTRAL_TYPES, backend_of, memory, owner
 
-__all__ = ["custom_vjp", "jit", "stop_gradient"]
+__all__ = ["custom_vjp", "is_smooth", "jit", "stop_gradient"]
 
 
 def stop_gradient(tree: Any) -> Any:
@@ -68,13 +69,19 @@ class custom_vjp:
         """Set the rule."""
         self._forward, self._backward = forward, backward
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        name = getattr(self.f, "__name__", "f")
+        if kwargs:
+            raise ArgumentError(
+                f"{name} was called with {next(iter(kwargs))}=..., but a function with a rule of "
+                f"its own takes its arguments by position, as forward and backward do; type: "
+                f"{name}(x, y), or let it close over what is no argument"
+            )
         if self._forward is None or self._backward is None:
-            name = getattr(self.f, "__name__", "f")
             raise ArgumentError(f"{name} has no rule yet; type: {name}.defvjp(forward, backward)")
         leaves, _ = trees.flatten(args)
         backend = backend_of(leaves)
-        places = [i for i, x in enumerate(leaves) if _smooth(backend, x)]
+        places = [i for i, x in enumerate(leaves) if is_smooth(backend, x)]
         primals = [_native(backend, leaves[i]) for i in places]
         rule = _Rule(self._forward, self._backward, backend, args, places)
         with backend.scope(leaves) or contextlib.nullcontext():
@@ -149,7 +156,7 @@ class _Rule:
         return [found[i] for i in self._places]
 
     def _checked(self, grad: Any, leaf: Any, argument: int) -> Any:
-        if not _smooth(self._backend, leaf):
+        if not is_smooth(self._backend, leaf):
             return None
         array = _native(self._backend, grad)
         shape = tuple(np.shape(leaf)) if isinstance(leaf, NEUTRAL_TYPES) else None
@@ -162,7 +169,8 @@ class _Rule:
         return array
 
 
-def _smooth(backend: Backend, leaf: Any) -> bool:
+def is_smooth(backend: Backend, leaf: Any) -> bool:
+    """Whether a leaf is a floating or complex array or number."""
     if isinstance(leaf, backend.array_types):
         kind = backend.dtype(leaf)
     elif isinstance(leaf, NEUTRAL_TYPES):
@@ -187,32 +195,59 @@ class jit:
     Args:
         f: a function of trees of arrays; it must be free of side effects.
         backend: the backend to use; by default that of the arrays (S11).
+        reuse_output: on NumPy, give results in buffers that the next call overwrites; elsewhere
+            it changes nothing.
+
+    Raises:
+        TracingError: on NumPy, where the calls of ``f`` are recorded once and replayed, if ``f``
+            asks for a value (a branch, a boolean mask, ``float(x)``); the line is named.
 
     >>> import numpy as np, unigrad as ug
     >>> print(ug.jit(ug.grad(lambda x: np.sum(x**2)))(np.array([1.0, 2.0])))
     [2. 4.]
     """
 
-    def __init__(self, f: Callable[..., Any], *, backend: str | Backend | None = None) -> None:
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        *,
+        backend: str | Backend | None = None,
+        reuse_output: bool = False,
+    ) -> None:
         if not callable(f):
             raise ArgumentError(f"ug.jit needs a function, got {type(f).__name__}")
         self.f = f
         self._explicit = backend
+        self._reuse_output = reuse_output
         self._lock = threading.Lock()
+        self._traced: dict[Any, tuple[bool, ...]] = {}
         self._compiled: dict[Any, _Compiled] = {}
         functools.update_wrapper(self, f)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        leaves, treedef = trees.flatten((args, kwargs))
-        backend = backend_of(leaves, self._explicit)
+        known = memory()
+        part = known.flatten((args, kwargs) if kwargs else args)
+        leaves, treedef, signature = part
+        assert treedef is not None  # a tuple is a node
+        backend = Plan.of(
+            known, (0,), (), (part,), self._explicit, lambda: _numbered(len(leaves))
+        ).backend
         if not backend.capabilities.jit:
             return self.f(*args, **kwargs)
-        traced = tuple(isinstance(x, backend.array_types) or type(x) is np.ndarray for x in leaves)
-        static = tuple(None if t else _constant(x) for t, x in zip(traced, leaves, strict=True))
-        arrays = [_native(backend, x) for t, x in zip(traced, leaves, strict=True) if t]
-        shapes = tuple((backend.shape(x), backend.dtype(x)) for x in arrays)
-        key = (backend.name, treedef, static, shapes)
         try:
+            traced = self._traced.get((backend.name, signature))
+            if traced is None:  # the signature knows the types of the leaves
+                kinds = (*backend.array_types, np.ndarray)
+                traced = tuple([isinstance(x, kinds) for x in leaves])
+                self._traced[backend.name, signature] = traced
+            arrays, static = leaves, None
+            if not all(traced):
+                pairs = list(zip(traced, leaves, strict=True))
+                arrays = [x for t, x in pairs if t]
+                static = tuple([None if t else _constant(x) for t, x in pairs])
+            arrays = [_native(backend, x) for x in arrays]
+            shapes = [(backend.shape(x), backend.dtype(x)) for x in arrays]
+            key = (backend.name, signature, static, bool(kwargs), *shapes)
             compiled = self._compiled.get(key)
         except TypeError as error:
             raise ArgumentError(
@@ -222,10 +257,20 @@ class jit:
         if compiled is None:
             with self._lock:
                 compiled = self._compiled.setdefault(
-                    key, _Compiled(self.f, backend, leaves, treedef, traced)
+                    key,
+                    _Compiled(
+                        self.f, bool(kwargs), backend, leaves, treedef, traced, self._reuse_output
+                    ),
                 )
-        with backend.scope(leaves) or contextlib.nullcontext():
+        scope = backend.scope(leaves)
+        if scope is None:
             return compiled(arrays)
+        with scope:
+            return compiled(arrays)
+
+
+def _numbered(count: int) -> list[str]:
+    return [f"argument {i}" for i in range(count)]
 
 
 def _constant(leaf: Any) -> tuple[type, Any]:
@@ -240,10 +285,12 @@ class _Compiled:
     def __init__(
         self,
         f: Callable[..., Any],
+        keywords: bool,
         backend: Backend,
         leaves: Sequence[Any],
         treedef: trees.TreeDef,
         traced: Sequence[bool],
+        reuse_output: bool,
     ) -> None:
         self._output: trees.TreeDef
         self._constants: list[Any] = []
@@ -253,18 +300,21 @@ class _Compiled:
         def flat(*arrays: Array) -> tuple[Array, ...]:
             rest = iter(arrays)
             full = [next(rest) if t else x for t, x in zip(traced, static, strict=True)]
-            args, kwargs = trees.unflatten(treedef, full)
+            given = trees.unflatten(treedef, full)
+            args, kwargs = given if keywords else (given, {})
             outputs, self._output = trees.flatten(f(*args, **kwargs))
             own = [isinstance(y, backend.array_types) for y in outputs]
             self._places = [i for i, o in enumerate(own) if o]
             self._constants = [None if o else y for o, y in zip(own, outputs, strict=True)]
             return tuple(outputs[i] for i in self._places)
 
-        self._run = backend.jit(flat)
+        self._run = backend.jit(flat, reuse_output=reuse_output)
 
     def __call__(self, arrays: Sequence[Array]) -> Any:
         results = self._run(*arrays)
-        outputs = list(self._constants)
-        for i, y in zip(self._places, results, strict=True):
-            outputs[i] = y
+        outputs = results
+        if len(self._constants) != len(results):
+            outputs = list(self._constants)
+            for i, y in zip(self._places, results, strict=True):
+                outputs[i] = y
         return trees.unflatten(self._output, outputs)

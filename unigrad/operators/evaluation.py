@@ -20,15 +20,19 @@ from unigrad.errors import (
     NotDifferentiableError,
     ScalarOutputError,
     ShapeError,
-    StructureError,
 )
 from unigrad.operators.arguments import Selection
-from unigrad.registry import NEUTRAL_TYPES, backend_of, owner
+from unigrad.operators.directions import described, matched, structured
+from unigrad.operators.plan import Part, Plan
+from unigrad.registry import NEUTRAL_TYPES, memory, owner
 
-__all__ = ["Evaluation", "Reduce"]
+__all__ = ["Evaluation", "Reduce", "zeros_filled"]
 
 Reduce: TypeAlias = Literal["sum", "mean"] | None
 _NOTHING = contextlib.nullcontext()
+# The usual dtypes; whether another one has a derivative is seen from its name.
+_REAL = frozenset({"float64", "float32"})
+_DIFFERENTIABLE = frozenset({*_REAL, "complex128", "complex64"})
 
 
 class Evaluation:
@@ -40,50 +44,82 @@ class Evaluation:
         leaves: the same leaves as the user gave them.
     """
 
+    __slots__ = (
+        "_args",
+        "_aux",
+        "_chosen",
+        "_every",
+        "_flatten",
+        "_kwargs",
+        "_output",
+        "_plan",
+        "backend",
+        "has_aux",
+        "leaves",
+        "places",
+        "primals",
+        "reduce",
+        "selection",
+    )
+
     def __init__(
         self,
         selection: Selection,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
-        *,
         has_aux: bool = False,
         reduce: Reduce = None,
         backend: str | Backend | None = None,
     ) -> None:
-        if reduce not in (None, "sum", "mean"):
+        if reduce is not None and reduce not in ("sum", "mean"):
             raise ArgumentError(f"reduce is 'sum', 'mean' or None, got {reduce!r}")
         self.selection = selection
         self.has_aux = has_aux
         self.reduce = reduce
         self.places = selection.locate(args, kwargs)
-        self._args = list(args)
-        self._kwargs = dict(kwargs)
-        chosen = [self._at(place) for place in self.places]
-        self._tree = chosen[0] if selection.single else tuple(chosen)
-        leaves, self._treedef = _taken_apart(self._tree)
-        beside = self._beside()
-        self.backend = backend_of([*leaves, *beside], backend, self._all_names)
-        self.leaves = _typed(leaves, self.backend)
+        self._args = args
+        self._kwargs = kwargs
+        known = memory()
+        self._flatten = flatten = known.flatten
+        parts = [flatten(value) for value in (args if not kwargs else (*args, *kwargs.values()))]
+        self._plan = plan = Plan.of(known, self.places, kwargs, parts, backend, self._all_names)
+        self.backend = plan.backend
+        self._chosen = parts if plan.whole else [parts[k] for k in plan.chosen]
+        leaves = _joined(self._chosen)
+        self.leaves = _typed(leaves, plan.backend) if plan.numbers else leaves
+        self._every = self.leaves
+        if plan.beside:
+            self._every = self.leaves + _joined([parts[k] for k in plan.beside])
         self._output: trees.TreeDef | None = None
         self._aux: _Parts | None = None
-        self._every = [*self.leaves, *beside]
-        with self.scope():
-            self.primals = [self._primal(i) for i in range(len(self.leaves))]
-            if self.backend.name != "numpy":
+        if plan.scoped or plan.moves:
+            with self.scope():
+                self.primals = self._prepared()
                 self._move_data()
+        else:
+            self.primals = self._prepared()
 
     # ---------------------------------------------------------------- the arguments
 
     def _at(self, place: int | str) -> Any:
         return self._args[place] if isinstance(place, int) else self._kwargs[place]
 
+    def _with(
+        self, values: Sequence[Any], places: Sequence[int | str] | None = None
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """The arguments with these values at their places, by default the differentiated."""
+        args, kwargs = list(self._args), self._kwargs
+        for place, value in zip(self.places if places is None else places, values, strict=True):
+            if isinstance(place, int):
+                args[place] = value
+            else:
+                kwargs = {**kwargs, place: value}
+        return args, kwargs
+
     def _others(self) -> list[int | str]:
         """Places of the arguments that are not differentiated."""
         every = [*range(len(self._args)), *self._kwargs]
         return [place for place in every if place not in self.places]
-
-    def _beside(self) -> list[Any]:
-        return [x for place in self._others() for x in _taken_apart(self._at(place))[0]]
 
     def names(self, places: Sequence[int | str] | None = None) -> list[str]:
         """How the user would write each leaf, by default each differentiated one."""
@@ -93,7 +129,14 @@ class Evaluation:
     def _all_names(self) -> list[str]:
         return self.names() + self.names(self._others())
 
+    def _prepared(self) -> list[Array]:
+        backend = self.backend
+        if self._plan.own and _DIFFERENTIABLE.issuperset(map(backend.dtype, self.leaves)):
+            return list(map(backend.prepare, self.leaves))
+        return [self._primal(i) for i in range(len(self.leaves))]
+
     def _primal(self, index: int) -> Array:
+        """The array to differentiate for a leaf, moved to the backend, or refused (S4)."""
         leaf = self.leaves[index]
         if isinstance(leaf, self.backend.array_types):
             kind = self.backend.dtype(leaf)
@@ -117,6 +160,8 @@ class Evaluation:
 
     def _move_data(self) -> None:
         """NumPy arrays beside the differentiated arguments go where these are (S10)."""
+        if not self._plan.moves:
+            return
 
         def moved(leaf: Any) -> Any:
             plain = type(leaf) is np.ndarray and leaf.dtype.kind in "biufc"
@@ -124,39 +169,33 @@ class Evaluation:
 
         for place in self._others():
             value = self._at(place)
-            leaves, treedef = _taken_apart(value)
+            leaves, treedef, _ = self._flatten(value)
             if not any(type(leaf) is np.ndarray for leaf in leaves):
                 continue
             new = [moved(leaf) for leaf in leaves]
             value = new[0] if treedef is None else trees.unflatten(treedef, new)
-            if isinstance(place, int):
-                self._args[place] = value
-            else:
-                self._kwargs[place] = value
+            self._args, self._kwargs = self._with([value], [place])
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         """What the backend wants around everything that concerns this call."""
-        return self.backend.scope(self._every) or _NOTHING
+        return (self.backend.scope(self._every) if self._plan.scoped else None) or _NOTHING
 
     # ---------------------------------------------------------------- the function, flat
 
     def _run(self, xs: Sequence[Array]) -> Any:
         """The user's function, called with ``xs`` in place of the differentiated leaves."""
-        tree = xs[0] if self._treedef is None else trees.unflatten(self._treedef, xs)
-        args, kwargs = list(self._args), dict(self._kwargs)
-        values = (tree,) if self.selection.single else tree
-        for place, value in zip(self.places, values, strict=True):
-            if isinstance(place, int):
-                args[place] = value
-            else:
-                kwargs[place] = value
-        result = self.selection.f(*args, **kwargs)
+        values = self._grouped(xs)
+        if self._plan.whole:
+            result = self.selection.f(*values)
+        else:
+            args, kwargs = self._with(values)
+            result = self.selection.f(*args, **kwargs)
         if not self.has_aux:
             return result
         if not (isinstance(result, tuple) and len(result) == 2):
             raise ArgumentError(
                 f"has_aux=True needs a function that returns a pair (output, aux), "
-                f"got {_described(result)}"
+                f"got {described(result)}"
             )
         self._aux = _Parts(result[1], self.backend)
         return result[0]
@@ -169,15 +208,17 @@ class Evaluation:
         y = self._single(xs)
         if self.reduce is not None:
             y = self._reduced(y)
-        if not self.backend.is_scalar(y):
+        backend = self.backend
+        if not backend.is_scalar(y):
             raise ScalarOutputError(
                 f"only a real scalar is differentiated, but the function returned shape "
-                f"{self.backend.shape(y)}; type: reduce='sum' or reduce='mean' for one number, "
+                f"{backend.shape(y)}; type: reduce='sum' or reduce='mean' for one number, "
                 f"per_example=True for one gradient a row, ug.jacobian(f) for all of them, or "
                 f"ug.vjp(f, x) with a cotangent"
             )
-        self._require_real(y)
-        return self._with_aux(y)
+        if backend.dtype(y) not in _REAL:
+            self._require_real(y)
+        return (y,) if self._aux is None else self._with_aux(y)
 
     def vector(self, *xs: Array) -> tuple[Array, ...]:
         """Flat arrays to one real value for each example, shape ``(N,)``, then aux."""
@@ -201,7 +242,7 @@ class Evaluation:
 
     def tree(self, *xs: Array) -> tuple[Array, ...]:
         """Flat arrays to the leaves of the tree that the function returns, then aux."""
-        leaves, self._output = trees.flatten(self._run(xs))
+        leaves, self._output, _ = self._flatten(self._run(xs))
         outputs = [self._native(leaf) for leaf in leaves]
         for y in outputs:
             kind = self.backend.dtype(y)
@@ -214,9 +255,11 @@ class Evaluation:
 
     def _single(self, xs: Sequence[Array]) -> Array:
         y = self._run(xs)
+        if isinstance(y, self.backend.array_types):
+            return self.backend.prepare(y)
         if isinstance(y, tuple | list | dict) or y is None:
             raise ScalarOutputError(
-                f"one array is differentiated, but the function returned {_described(y)}; type: "
+                f"one array is differentiated, but the function returned {described(y)}; type: "
                 f"has_aux=True for (output, extra), or ug.jacobian or ug.vjp for a tree of outputs"
             )
         return self._native(y)
@@ -248,21 +291,22 @@ class Evaluation:
         if isinstance(y, NEUTRAL_TYPES):
             return self.backend.asarray(y)
         raise NotDifferentiableError(
-            f"the function returned {_described(y)}, which has no derivative; "
+            f"the function returned {described(y)}, which has no derivative; "
             f"return an array or a float"
         )
 
     def _require_real(self, y: Array) -> None:
         kind = self.backend.dtype(y)
+        if is_floating(kind):
+            return
         if is_complex(kind):
             raise ScalarOutputError(
                 f"only a real scalar is differentiated, but the function returned {kind}; "
                 f"return its real part or its absolute value"
             )
-        if not is_floating(kind):
-            raise NotDifferentiableError(
-                f"the function returned {kind}, which has no derivative; return a float"
-            )
+        raise NotDifferentiableError(
+            f"the function returned {kind}, which has no derivative; return a float"
+        )
 
     def require_real(self, arrays: Sequence[Array], wanted: str) -> None:
         """Refuse complex arrays where the answer would be no complex matrix."""
@@ -277,12 +321,9 @@ class Evaluation:
 
     # ---------------------------------------------------------------- back to trees
 
-    def filled(self, grads: Sequence[Array | None]) -> list[Array]:
+    def filled(self, grads: Sequence[Array | None]) -> Sequence[Array]:
         """Gradients with zeros where there is no connection (S3)."""
-        return [
-            self.backend.zeros_like(x) if g is None else g
-            for g, x in zip(grads, self.primals, strict=True)
-        ]
+        return zeros_filled(self.backend, grads, self.primals)
 
     def give(self, results: Sequence[Array], beside: Sequence[Array] = ()) -> Any:
         """Results, one for each differentiated leaf, in the structure of the arguments.
@@ -295,19 +336,27 @@ class Evaluation:
 
     def like_arguments(self, entries: Sequence[Any]) -> Any:
         """Any entries, one for each differentiated leaf, in the structure of the arguments."""
-        if self._treedef is None:
-            return entries[0]
-        return trees.unflatten(self._treedef, entries)
+        values = self._grouped(entries)
+        return values[0] if self.selection.single else tuple(values)
+
+    def _grouped(self, entries: Sequence[Any]) -> list[Any]:
+        """Entries, one for each differentiated leaf, as one tree for each argument."""
+        if len(self._chosen) == 1:
+            treedef = self._chosen[0][1]
+            return [entries[0] if treedef is None else treedef.unflatten(entries)]
+        values, end = [], 0
+        for leaves, treedef, _ in self._chosen:
+            start, end = end, end + len(leaves)
+            values.append(_put_together(treedef, entries[start:end]))
+        return values
 
     def like_output(self, entries: Sequence[Any]) -> Any:
         """Any entries, one for each leaf of what `tree` returned, in its structure."""
-        assert self._output is not None
-        return trees.unflatten(self._output, entries)
+        return _put_together(self._output, entries)
 
     def count_outputs(self) -> int:
         """How many leaves `tree` returned; the rest is aux."""
-        assert self._output is not None
-        return self._output.num_leaves
+        return 1 if self._output is None else self._output.num_leaves
 
     def free(self, results: Sequence[Array], beside: Sequence[Array] = ()) -> list[Array]:
         """Results that belong to no leaf, sharing no memory with any."""
@@ -320,14 +369,33 @@ class Evaluation:
 
     def directions(self, tree: Any, role: str) -> list[Array]:
         """The leaves of a direction in the space of the arguments, checked (S15)."""
-        leaves = structured(tree, self._tree, role)
-        return matched(self.backend, leaves, self.primals, self.names(), role)
+        wanted = [treedef for _, treedef, _ in self._chosen]
+        single = self.selection.single
+        if single or (type(tree) is tuple and len(tree) == len(wanted)):
+            given = [self._flatten(value) for value in ((tree,) if single else tree)]
+            if [treedef for _, treedef, _ in given] == wanted:
+                return matched(self.backend, _joined(given), self.primals, self.names, role)
+        template = tuple(self._at(place) for place in self.places)
+        leaves = structured(tree, template[0] if single else template, role, self._hint(tree))
+        return matched(self.backend, leaves, self.primals, self.names, role)
+
+    def _hint(self, tree: Any) -> str:
+        count = len(self._args)
+        if not self.selection.single or type(tree) is not tuple or len(tree) != count or count < 2:
+            return ""
+        every = ", ".join(map(str, range(count)))
+        return f"; type: argnums=({every}) to differentiate all {count} arguments"
 
     def cotangents(self, tree: Any, outputs: Sequence[Array], role: str) -> list[Array]:
         """The leaves of a direction in the space of the outputs of `tree`, checked (S15)."""
-        template = self.like_output(outputs)
-        leaves = structured(tree, template, role)
-        return matched(self.backend, leaves, outputs, trees.paths(template, "output"), role)
+        leaves, treedef, _ = self._flatten(tree)
+        if treedef != self._output:
+            leaves = structured(tree, self.like_output(outputs), role)
+
+        def names() -> list[str]:
+            return trees.paths(self.like_output(outputs), "output")
+
+        return matched(self.backend, leaves, outputs, names, role)
 
 
 class _Parts:
@@ -347,12 +415,13 @@ class _Parts:
         )
 
 
-def _taken_apart(value: Any) -> tuple[list[Any], trees.TreeDef | None]:
-    """Leaves and structure; a lone array or number has none."""
-    kind = type(value)
-    if kind in NEUTRAL_TYPES or owner(kind) is not None:
-        return [value], None
-    return trees.flatten(value)
+def _joined(parts: Sequence[Part]) -> list[Any]:
+    return parts[0][0] if len(parts) == 1 else [leaf for part in parts for leaf in part[0]]
+
+
+def _put_together(treedef: trees.TreeDef | None, leaves: Sequence[Any]) -> Any:
+    """The tree of this structure; ``None`` is that of a lone leaf."""
+    return leaves[0] if treedef is None else treedef.unflatten(leaves)
 
 
 def _typed(leaves: list[Any], backend: Backend) -> list[Any]:
@@ -366,53 +435,12 @@ def _typed(leaves: list[Any], backend: Backend) -> list[Any]:
     return [number[type(x)](x) if type(x) in number else x for x in leaves]
 
 
-def structured(tree: Any, template: Any, role: str) -> list[Any]:
-    """The leaves of ``tree``, which must have the structure of ``template`` (S15)."""
-    leaves, treedef = trees.flatten(tree)
-    _, wanted = trees.flatten(template)
-    if treedef != wanted:
-        raise StructureError(
-            f"{role} must have the structure of what it belongs to, {_described(template)}, "
-            f"got {_described(tree)}"
-        )
-    return leaves
-
-
-def matched(
-    backend: Backend, leaves: Sequence[Any], primals: Sequence[Array], names: list[str], role: str
-) -> list[Array]:
-    """The leaves of a direction as arrays of the backend, equal in shape and dtype (S15)."""
-    found = []
-    for leaf, x, name in zip(leaves, primals, names, strict=True):
-        kind = backend.dtype(x)
-        if type(leaf) in (int, float):
-            y = backend.asarray(leaf, dtype=kind, like=x)
-        elif isinstance(leaf, backend.array_types):
-            y = backend.prepare(leaf)
-        elif isinstance(leaf, NEUTRAL_TYPES):
-            y = backend.asarray(leaf, like=x)
-        else:
-            other = owner(type(leaf))
-            text = type(leaf).__name__ if other is None else f"an array of {other.name}"
-            raise MixedBackendError(
-                f"{role} of {name} must be an array of {backend.name}, got {text}"
-            )
-        if backend.dtype(y) != kind or not backend.same_shape(x, y):
-            raise ShapeError(
-                f"{role} of {name} must have shape {backend.shape(x)} and dtype {kind}, "
-                f"got shape {backend.shape(y)} and dtype {backend.dtype(y)}"
-            )
-        found.append(y)
-    return found
-
-
-def _described(tree: Any) -> str:
-    """The structure of a tree in a few words."""
-    if isinstance(tree, tuple):
-        entries = ", ".join(_described(entry) for entry in tree)
-        return f"a tuple of {len(tree)}" + (f" ({entries})" if 0 < len(tree) <= 4 else "")
-    if isinstance(tree, list):
-        return f"a list of {len(tree)}"
-    if isinstance(tree, dict):
-        return f"a dict with keys {sorted(map(repr, tree))}"
-    return "None" if tree is None else f"one {type(tree).__name__}"
+def zeros_filled(
+    backend: Backend, derivatives: Sequence[Array | None], like: Sequence[Array]
+) -> Sequence[Array]:
+    """Derivatives with zeros for ``None``."""
+    for d in derivatives:
+        if d is None:
+            pairs = zip(derivatives, like, strict=True)
+            return [backend.zeros_like(x) if d is None else d for d, x in pairs]
+    return derivatives

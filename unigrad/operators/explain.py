@@ -21,7 +21,13 @@ _CURRIED = (
     first_order.jacobian,
     second_order.hessian,
 )
-_DIRECT = (first_order.vjp, first_order.jvp, second_order.hvp, second_order.value_grad_and_hvp)
+_DIRECT = (
+    first_order.vjp,
+    first_order.jvp,
+    first_order.linearize,
+    second_order.hvp,
+    second_order.value_grad_and_hvp,
+)
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,8 @@ def explain(
     """Run ``operator`` on ``f`` and say which route it took.
 
     Args:
-        operator: one of `grad`, `value_and_grad`, `jacobian`, `hessian`, `vjp`, `jvp`, `hvp`,
-            `value_grad_and_hvp`.
+        operator: one of `grad`, `value_and_grad`, `jacobian`, `hessian`, `vjp`, `jvp`, `linearize`,
+            `hvp`, `value_grad_and_hvp`.
         args: what follows ``f`` in a call of the operator, or of the function it returns.
         kwargs: options of the operator.
 
@@ -98,9 +104,9 @@ def _method(name: str, backend: Backend, asked: str) -> str:
         return "rows of the pullback, or columns of its transpose, whichever are fewer"
     if name in ("grad", "value_and_grad") and "value_and_grad" in native:
         return "native value_and_grad"
-    if name == "jvp" and "jvp" in native:
-        return "native jvp"
-    if name == "jvp":
+    if name in ("jvp", "linearize") and name in native:
+        return f"native {name}"
+    if name in ("jvp", "linearize"):
         exact = backend.capabilities.second_order
         return "the pullback of the pullback" if exact else "rows of the pullback"
     return "derived from the backend's own vjp" if name != "vjp" else "native vjp"

@@ -11,10 +11,10 @@ import numpy as np
 from unigrad.backend import Array, Backend, Pullback, basis, seed, transpose
 from unigrad.errors import ArgumentError, UnconnectedError
 from unigrad.operators.arguments import Argnums, Selection
-from unigrad.operators.evaluation import Evaluation, Reduce
+from unigrad.operators.evaluation import Evaluation, Reduce, zeros_filled
 from unigrad.operators.examples import example_gradients
 
-__all__ = ["grad", "jacobian", "jvp", "value_and_grad", "vjp"]
+__all__ = ["grad", "jacobian", "jvp", "linearize", "value_and_grad", "vjp"]
 
 Unconnected = Literal["zeros", "error"]
 
@@ -60,17 +60,11 @@ def value_and_grad(
     5.0 [2. 4.]
     """
     selection = Selection.of(f, argnums)
-    if per_example and reduce is not None:
-        raise ArgumentError(
-            "per_example=True keeps one value for each example and reduce= makes one number "
-            "of them; choose one of the two"
-        )
-    if unconnected not in ("zeros", "error"):
-        raise ArgumentError(f"unconnected is 'zeros' or 'error', got {unconnected!r}")
+    _require_options(reduce, per_example, unconnected)
 
     @functools.wraps(f)
     def evaluate(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        call = Evaluation(selection, args, kwargs, has_aux=has_aux, reduce=reduce, backend=backend)
+        call = Evaluation(selection, args, kwargs, has_aux, reduce, backend)
         with call.scope():
             outputs, grads = _outputs_and_grads(call, per_example, unconnected)
             value = call.free(outputs[:1])[0]
@@ -103,20 +97,17 @@ def grad(
     >>> print(by_w, by_b)
     3.0 2.0
     """
-    both = value_and_grad(
-        f,
-        argnums,
-        has_aux=has_aux,
-        reduce=reduce,
-        per_example=per_example,
-        unconnected=unconnected,
-        backend=backend,
-    )
+    selection = Selection.of(f, argnums)
+    _require_options(reduce, per_example, unconnected)
 
     @functools.wraps(f)
     def gradient(*args: Any, **kwargs: Any) -> Any:
-        value, grads = both(*args, **kwargs)
-        return (grads, value[1]) if has_aux else grads
+        call = Evaluation(selection, args, kwargs, has_aux, reduce, backend)
+        with call.scope():
+            outputs, grads = _outputs_and_grads(call, per_example, unconnected)
+            aux = call.give_aux(outputs[1:]) if has_aux else None
+            given = call.give(call.filled(grads))
+        return (given, aux) if has_aux else given
 
     return gradient
 
@@ -195,13 +186,57 @@ def jvp(
         given = call.directions((tangents,) if lone else tangents, "the tangent")
         outputs, moved = call.backend.jvp(call.tree, call.primals, given)
         count = call.count_outputs()
-        filled = [
-            call.backend.zeros_like(y) if t is None else t
-            for y, t in zip(outputs[:count], moved[:count], strict=True)
-        ]
+        filled = zeros_filled(call.backend, moved[:count], outputs[:count])
         value = call.like_output(call.free(outputs[:count]))
         tangent = call.like_output(call.free(filled, given))
         return (value, tangent, call.give_aux(outputs[count:])) if has_aux else (value, tangent)
+
+
+def linearize(
+    f: Callable[..., Any],
+    *primals: Any,
+    has_aux: bool = False,
+    backend: str | Backend | None = None,
+) -> tuple[Any, ...]:
+    """The value of ``f(*primals)``, and its derivative there as a function: ``v -> Jv``.
+
+    For many directions at one point: ``f`` is called once, here, and by no product. Of a
+    gradient it is the product with the Hessian: ``ug.linearize(ug.grad(f), x)``.
+
+    Args:
+        f: returns an array or a tree of arrays; with ``has_aux`` a pair (output, extra).
+        primals: its arguments, each of which is differentiated.
+
+    Returns:
+        (value, pushforward), or (value, pushforward, aux). The pushforward may be called any
+        number of times, with one tangent for each primal, of its structure, shapes and dtypes,
+        and returns a tree of the structure of the value.
+
+    Raises:
+        StructureError, ShapeError: from the pushforward, naming the leaf that does not match
+            (S15).
+        HigherOrderError: for a gradient, where the backend has no exact second order (S12).
+
+    >>> import numpy as np, unigrad as ug
+    >>> f = lambda x: x[0] ** 2 * x[1]
+    >>> gradient, product = ug.linearize(ug.grad(f), np.array([1.0, 2.0]))
+    >>> print(gradient, product(np.array([1.0, 0.0])), product(np.array([0.0, 1.0])))
+    [4. 1.] [4. 2.] [2. 0.]
+    """
+    call = _of_all(f, primals, has_aux, backend)
+    with call.scope():
+        outputs, push = call.backend.linearize(call.tree, call.primals)
+        count = call.count_outputs()
+        value = call.like_output(call.free(outputs[:count]))
+        aux = call.give_aux(outputs[count:]) if has_aux else None
+
+    def pushforward(*tangents: Any) -> Any:
+        with call.scope():
+            given = call.directions(tangents, "the tangent")
+            filled = zeros_filled(call.backend, push(given)[:count], outputs[:count])
+            return call.like_output(call.free(filled, given))
+
+    return (value, pushforward, aux) if has_aux else (value, pushforward)
 
 
 def jacobian(
@@ -301,13 +336,23 @@ def _sweep(
     return found
 
 
+def _require_options(reduce: Reduce, per_example: bool, unconnected: Unconnected) -> None:
+    if per_example and reduce is not None:
+        raise ArgumentError(
+            "per_example=True keeps one value for each example and reduce= makes one number "
+            "of them; choose one of the two"
+        )
+    if unconnected not in ("zeros", "error"):
+        raise ArgumentError(f"unconnected is 'zeros' or 'error', got {unconnected!r}")
+
+
 def _of_all(
     f: Callable[..., Any], primals: Sequence[Any], has_aux: bool, backend: str | Backend | None
 ) -> Evaluation:
     if not primals:
         raise ArgumentError("there is nothing to differentiate; type: ug.vjp(f, x)")
-    selection = Selection.of(f, tuple(range(len(primals))))
-    return Evaluation(selection, primals, {}, has_aux=has_aux, backend=backend)
+    selection = Selection.every(f, len(primals))
+    return Evaluation(selection, primals, {}, has_aux, None, backend)
 
 
 def _outputs_and_grads(

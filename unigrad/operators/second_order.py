@@ -68,9 +68,7 @@ def value_grad_and_hvp(
         raise ArgumentError(f"method is one of {', '.join(map(repr, _METHODS))}, got {method!r}")
     args = primals if type(primals) is tuple else (primals,)  # a namedtuple is one argument
     selection = Selection.of(f, argnums)
-    call = Evaluation(
-        selection, args, kwargs or {}, has_aux=has_aux, reduce=reduce, backend=backend
-    )
+    call = Evaluation(selection, args, kwargs or {}, has_aux, reduce, backend)
     with call.scope():
         given = call.directions(tangents, "the tangent")
         if method == "finite_difference":
@@ -174,7 +172,7 @@ def _differences(
         eps = max(_EPSILON[backend.dtype(x)] for x in call.primals)
         step = eps ** (1 / 3) * max(1.0, _norm(backend, call.primals)) / length
 
-        def gradient(t: float) -> list[Array]:
+        def gradient(t: float) -> Sequence[Array]:
             moved = [x + t * v for x, v in zip(call.primals, tangents, strict=True)]
             return call.filled(backend.value_and_grad(call.scalar, moved)[1])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -96,8 +97,8 @@ class Wrapper(Backend):
     ) -> tuple[Array, ...]:
         return self.inner_backend.custom_vjp(forward, backward, primals)
 
-    def jit(self, f: FlatFunction) -> FlatFunction:
-        return self.inner_backend.jit(f)
+    def jit(self, f: FlatFunction, *, reuse_output: bool = False) -> FlatFunction:
+        return self.inner_backend.jit(f, reuse_output=reuse_output)
 
 
 class FromPrimitives(Wrapper):
@@ -147,7 +148,7 @@ class Null(Backend):
         return np.asarray(x)
 
     def dtype(self, x: Array) -> str:
-        return str(x.dtype)
+        return _name(x.dtype)
 
     def zeros_like(self, x: Array) -> Array:
         return np.zeros_like(x)
@@ -162,8 +163,18 @@ class Null(Backend):
         kept = tuple(primals)
         return f(*kept), lambda cotangents: kept
 
+    def value_and_grad(
+        self, f: FlatFunction, primals: Sequence[Array]
+    ) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
+        return f(*primals), tuple(primals)
+
     def jvp(
         self, f: FlatFunction, primals: Sequence[Array], tangents: Sequence[Array | None]
     ) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
         outputs = f(*primals)
         return outputs, outputs
+
+
+@functools.lru_cache(maxsize=64)
+def _name(dtype: np.dtype[Any]) -> str:
+    return str(dtype.name)

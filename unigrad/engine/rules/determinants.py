@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from unigrad.engine.derivatives import jvp, vjp
 from unigrad.engine.core import Box, Rule, apply
+from unigrad.engine.derivatives import jvp, vjp
 from unigrad.engine.rules.elementwise import conjugate
 from unigrad.engine.rules.linear_algebra import as_diagonal, diagonal_of
 from unigrad.engine.rules.products import adjoint

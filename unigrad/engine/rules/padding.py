@@ -159,6 +159,8 @@ def _pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> 
     if unknown := set(options) - _OPTIONS[mode]:
         raise ValueError(f"unsupported keyword arguments for mode '{mode}': {unknown}")
     ndim = len(shape_of(array))
+    if ndim == 0:
+        return array.copy()
     widths = _widths(pad_width, ndim)
     plain = type(options.get("constant_values", 0)) in (int, float)
     if (mode in _MIRRORING and options.get("reflect_type", "even") == "even") or (

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from unigrad.engine.core import Box, Rule, apply
+from unigrad.engine.core import Box, Rule, apply, primal
+from unigrad.engine.lazy import is_lazy
 from unigrad.engine.reverse import apply_one
 from unigrad.engine.rules.elementwise import quotient
 from unigrad.engine.table import NO_VALUE, composite, constant, forbid_boxes, refuse
+from unigrad.errors import TracingError
 
 __all__ = [
     "count",
@@ -43,6 +45,10 @@ def kept_dims(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
 
 def spread(g: Any, x: Any, axis: Any) -> Any:
     """A reduced array, so that it broadcasts against what ``x`` it was reduced from."""
+    if type(x) is not np.ndarray and is_lazy(primal(x)):
+        # Trap: numpy.broadcast_to of a Dask array makes one chunk of any size.
+        zeros = np.zeros_like(primal(x), dtype=g.dtype)
+        return zeros + (g if axis is None and g.shape == () else g.reshape(kept_dims(x.shape, axis)))
     if axis is None and g.shape == ():
         return g
     kept = kept_dims(x.shape, axis)
@@ -53,9 +59,17 @@ def count(x: Any, axis: Any) -> int:
     """How many entries each result of a reduction comes from."""
     shape = x.shape
     if axis is None:
-        return math.prod(shape)
-    axes = (axis,) if isinstance(axis, (int, np.integer)) else axis
-    return math.prod(shape[a] for a in axes) if shape else 1
+        total = math.prod(shape)
+    else:
+        axes = (axis,) if isinstance(axis, (int, np.integer)) else axis
+        total = math.prod(shape[a] for a in axes) if shape else 1
+    if total != total:
+        raise TracingError(
+            f"a mean over a Dask array of shape {shape} needs its size, which is not known before "
+            f"it is computed; type: data = data.compute_chunk_sizes() first, or write "
+            f"numpy.where(mask, x, 0.0) instead of x[mask]"
+        )
+    return total
 
 
 def reduced(rule: Rule, fn: Callable[..., Any], x: Any, options: dict[str, Any]) -> Any:
@@ -171,9 +185,9 @@ def _pull_min(g: Any, ans: Any, x: Any, axis: Any = None, **_: Any) -> Any:
 
 
 def _shared(g: Any, chosen: Any, x: Any, axis: Any) -> Any:
-    ties = np.sum(chosen, axis=axis, keepdims=True, dtype=g.dtype)
+    ties = chosen.sum(axis=axis, keepdims=True, dtype=g.dtype)
     # Trap: beside a nan none is chosen, and the largest of 0 and 1 is divided by.
-    return np.where(chosen, spread(g, x, axis) / np.maximum(ties, 1.0), 0.0)
+    return chosen * (spread(g, x, axis) / np.maximum(ties, 1.0))
 
 
 def _extremum(names: str, fn: Callable[..., Any], pull: Callable[..., Any], pairwise: Any) -> None:

@@ -147,8 +147,16 @@ special("ber", sp.ber, lambda ans, x: sp.berp(x))
 special("bei", sp.bei, lambda ans, x: sp.beip(x))
 special("ker", sp.ker, lambda ans, x: sp.kerp(x))
 special("kei", sp.kei, lambda ans, x: sp.keip(x))
-special("berp", sp.berp, lambda ans, x: -sp.bei(x) - ans / x)
-special("beip", sp.beip, lambda ans, x: sp.ber(x) - ans / x)
+
+
+def _per_x(ans: Any, x: Any, series: Any) -> Any:
+    """``ans / x``, and its power series where ``x`` is 0, so that all derivatives are right."""
+    zero = np.equal(x, 0)
+    return np.where(zero, series, ans / np.where(zero, 1.0, x))
+
+
+special("berp", sp.berp, lambda ans, x: -sp.bei(x) - _per_x(ans, x, x**6 / 18432 - x**2 / 16))
+special("beip", sp.beip, lambda ans, x: sp.ber(x) - _per_x(ans, x, 0.5 - x**4 / 384))
 special("kerp", sp.kerp, lambda ans, x: -sp.kei(x) - ans / x)
 special("keip", sp.keip, lambda ans, x: sp.ker(x) - ans / x)
 several(
