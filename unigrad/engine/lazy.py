@@ -16,10 +16,10 @@ import numpy as np
 
 from unigrad.errors import TracingError
 
-__all__ = ["LazyArray", "is_lazy", "lazy_index", "scattered", "updated"]
+__all__ = ["LazyArray", "is_lazy", "lazy_index", "require_size", "scattered", "updated"]
 
 
-class LazyArray(abc.ABC):
+class LazyArray(abc.ABC):  # noqa: B024 (its subclasses are found, not made)
     """The class of Dask's arrays, whether or not Dask was imported."""
 
     @classmethod
@@ -32,6 +32,16 @@ class LazyArray(abc.ABC):
 def is_lazy(x: Any) -> bool:
     """Whether ``x`` is an array of Dask's, which has no values yet."""
     return isinstance(x, LazyArray)
+
+
+def require_size(x: Any) -> None:
+    """Refuse an array whose shape is not known before it is computed, as that of ``X[mask]``."""
+    if any(n != n for n in x.shape):
+        raise TracingError(
+            f"a reduction of a Dask array of shape {x.shape} is to be differentiated, but its size "
+            f"is not known before it is computed; type: X = X[mask].compute_chunk_sizes() for the "
+            f"data first, or write numpy.where(mask, x, 0.0) instead of x[mask]"
+        )
 
 
 def scattered(g: Any, index: Any, like: Any) -> Any:

@@ -226,6 +226,8 @@ def _walk(nodes: list[Node], places: Iterable[int], cotangents: list[Any], drop:
                 cotangents[link] = total = before + c
                 if type(total) is np.ndarray:
                     owned.add(link)
+                else:  # the sum of an array of shape () and a number is a number
+                    owned.discard(link)
 
 
 def apply_one(

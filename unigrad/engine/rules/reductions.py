@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 from unigrad.engine.core import Box, Rule, apply, primal
-from unigrad.engine.lazy import is_lazy
+from unigrad.engine.lazy import is_lazy, require_size
 from unigrad.engine.reverse import apply_one
 from unigrad.engine.rules.elementwise import quotient
 from unigrad.engine.table import NO_VALUE, composite, constant, forbid_boxes, refuse
-from unigrad.errors import TracingError
 
 __all__ = [
     "count",
@@ -46,9 +45,11 @@ def kept_dims(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
 def spread(g: Any, x: Any, axis: Any) -> Any:
     """A reduced array, so that it broadcasts against what ``x`` it was reduced from."""
     if type(x) is not np.ndarray and is_lazy(primal(x)):
+        require_size(x)
         # Trap: numpy.broadcast_to of a Dask array makes one chunk of any size.
-        zeros = np.zeros_like(primal(x), dtype=g.dtype)
-        return zeros + (g if axis is None and g.shape == () else g.reshape(kept_dims(x.shape, axis)))
+        whole = axis is None and g.shape == ()
+        g = g if whole else g.reshape(kept_dims(x.shape, axis))
+        return np.zeros_like(primal(x), dtype=g.dtype) + g
     if axis is None and g.shape == ():
         return g
     kept = kept_dims(x.shape, axis)
@@ -57,19 +58,13 @@ def spread(g: Any, x: Any, axis: Any) -> Any:
 
 def count(x: Any, axis: Any) -> int:
     """How many entries each result of a reduction comes from."""
+    if type(x) is not np.ndarray and is_lazy(primal(x)):
+        require_size(x)
     shape = x.shape
     if axis is None:
-        total = math.prod(shape)
-    else:
-        axes = (axis,) if isinstance(axis, (int, np.integer)) else axis
-        total = math.prod(shape[a] for a in axes) if shape else 1
-    if total != total:
-        raise TracingError(
-            f"a mean over a Dask array of shape {shape} needs its size, which is not known before "
-            f"it is computed; type: data = data.compute_chunk_sizes() first, or write "
-            f"numpy.where(mask, x, 0.0) instead of x[mask]"
-        )
-    return total
+        return math.prod(shape)
+    axes = (axis,) if isinstance(axis, (int, np.integer)) else axis
+    return math.prod(shape[a] for a in axes) if shape else 1
 
 
 def reduced(rule: Rule, fn: Callable[..., Any], x: Any, options: dict[str, Any]) -> Any:
