@@ -121,7 +121,8 @@ def trace(x: Any, k: int = 0) -> Any:
 
 def interpolated(scale: float) -> Callable[..., Any]:
     def quantile(x: Any, q: Any, axis: Any = None, method: str = "linear") -> Any:
-        return torch.quantile(x, array(q, x).to(x.dtype) / scale, axis, interpolation=method)
+        shares = torch.as_tensor(q, dtype=x.dtype) / scale
+        return torch.quantile(x, shares, axis, interpolation=method)
 
     return quantile
 

@@ -21,13 +21,14 @@ from unigrad.engine.recording import Recording
 from unigrad.engine.replay import compile_program
 from unigrad.errors import TracingError
 
-TABLES = ("rules", "elementwise", "reductions", "linalg", "fourier")
+TABLES = ("rules", "elementwise", "reductions", "shaping", "products", "linalg", "fourier")
 
 
 def _table(name: str) -> dict[str, tuple[Any, Any]]:
     path = Path(__file__).with_name(f"test_engine_{name}.py")
     spec = importlib.util.spec_from_file_location(f"cases_{name}", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -43,6 +44,8 @@ BY_VALUE = {
     "reductions: unique",
     "reductions: unique_axis",
     "reductions: unique_more",
+    "shaping: extract",
+    "shaping: vectorize",
 }
 """Functions whose shapes or kinds depend on values, which no recording takes."""
 
@@ -87,7 +90,7 @@ def test_forward_is_the_transpose_of_reverse(name: str) -> None:
     if moved is not None:
         assert (moved.shape, moved.dtype) == (np.shape(y), np.asarray(y).dtype)
 
-    (first,), (along,) = jvp(gradient, [x], [t])  # forward over reverse
+    _, (along,) = jvp(gradient, [x], [t])  # forward over reverse
     (second,) = vjp(gradient, [x])[1]([v])  # reverse over reverse
     by_forward = 0.0 if along is None else real_inner(v, along)
     by_reverse = 0.0 if second is None else real_inner(second, t)

@@ -3,35 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from unigrad.engine.program import Instruction, Program, Variable, replaced, simplify
-
-
-class Written:
-    """A program under construction, and the values of its variables."""
-
-    def __init__(self, *inputs: Any) -> None:
-        self.values: dict[Any, Any] = {}
-        self.program = Program([self.variable(x) for x in inputs], [], [])
-
-    def variable(self, value: Any) -> Variable:
-        v = Variable(np.shape(value), value.dtype, isinstance(value, np.generic))
-        self.values[v] = value
-        return v
-
-    def call(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        with np.errstate(all="ignore"):
-            ans = fn(*replaced(args, self.values), **replaced(kwargs, self.values))
-        several = isinstance(ans, tuple | list)
-        outputs = tuple(self.variable(y) for y in (ans if several else [ans]))
-        step = Instruction(fn, args, kwargs, outputs, several, "here")
-        self.program.instructions.append(step)
-        return list(outputs) if several else outputs[0]
+from conformance_tests.unit.written_programs import Written
+from unigrad.engine.program import Program, simplify
 
 
 def steps(program: Program) -> list[str]:

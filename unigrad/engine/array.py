@@ -17,7 +17,7 @@ from numpy import ndarray
 from unigrad.engine.conversion import as_objects, refuse_tensor
 from unigrad.engine.core import NOTHING, Alias, Box, apply, gathered, primal
 from unigrad.engine.indexing import INDEX, add_at, is_basic, kept_index, taken, update
-from unigrad.engine.reverse import KEPT_WHOLE, Tape, apply_one
+from unigrad.engine.reverse import KEPT_WHOLE, Tape, apply_one, apply_two
 from unigrad.engine.table import (
     CONSTANT_UFUNCS,
     FUNCTIONS,
@@ -60,15 +60,15 @@ def _infix(name: str, op: Callable[..., Any]) -> tuple[Any, Any, Any]:
                 return home.noted(UFUNCS[target], (x, other), NOTHING, op(x, other), links)
         if kind is list or kind is tuple:
             other = gathered(np.array(other))
-        return apply(UFUNCS[target], op, (self, other))
+        return apply_two(UFUNCS[target], op, self, other)
 
     def reflected(self: Any, other: Any) -> Any:
         if type(other) in (list, tuple):
             other = gathered(np.array(other))
-        return apply(UFUNCS[target], op, (other, self))
+        return apply_two(UFUNCS[target], op, other, self)
 
     def in_place(self: Any, other: Any) -> Any:
-        return self._written(apply(UFUNCS[target], op, (self, other)), op.__name__)
+        return self._written(apply_two(UFUNCS[target], op, self, other), op.__name__)
 
     return forward, reflected, in_place
 
@@ -104,6 +104,10 @@ def _method(name: str) -> Any:
         return FUNCTIONS[fn](self, *args, **kwargs)
 
     return method
+
+
+_CLENSHAW = frozenset({np.add, np.subtract, np.multiply})
+"""What ``numpy.polynomial`` computes first of its coefficients and a traced ``x``."""
 
 
 class TracedArray(Box):
@@ -201,8 +205,10 @@ class TracedArray(Box):
             if rule is not None:
                 if len(inputs) == 1:
                     return apply_one(rule, fn, self)
-                if type(inputs[0]) is ndarray and inputs[0].ndim:
-                    refuse_tensor(fn, sys._getframe(1))
+                if len(inputs) == 2:
+                    if fn in _CLENSHAW and type(inputs[0]) is ndarray:
+                        refuse_tensor(fn, sys._getframe(1))
+                    return apply_two(rule, fn, *inputs)
                 return apply(rule, fn, inputs)
         if fn in CONSTANT_UFUNCS:
             refuse(fn.__name__, kwargs)

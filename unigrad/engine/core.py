@@ -409,7 +409,7 @@ def unbroadcast(c: Any, shape: tuple[int, ...]) -> Any:
     given = c.shape
     extra = len(given) - len(shape)
     if extra == 1 and given[1:] == shape:
-        return c.sum(0)
+        return np.add.reduce(c, 0) if type(c) is np.ndarray else c.sum(0)
     ones = tuple(i + extra for i, n in enumerate(shape) if n == 1 and i + extra >= 0)
     ones = tuple(i for i in ones if given[i] != 1)
     if ones:

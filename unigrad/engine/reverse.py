@@ -246,6 +246,31 @@ def apply_one(
     return tape.noted(rule, (value,), kwargs, ans, (x.node,))
 
 
+def apply_two(rule: Rule, fn: Callable[..., Any], x: Any, y: Any) -> Any:
+    """`core.apply` of a function of two operands, one of which is a box."""
+    tape = x.home if isinstance(x, Box) else y.home
+    if type(tape) is not Tape or rule.view:
+        return apply(rule, fn, (x, y))
+    operands, links = [], []
+    for a in (x, y):
+        if isinstance(a, Box):
+            if a.home is not tape:
+                return apply(rule, fn, (x, y))
+            if a.alias is not None:
+                a.settle()
+            operands.append(a.value)
+            links.append(a.node)
+            continue
+        if type(a) is np.ndarray and a.dtype.char != "O":
+            operands.append(a if rule.linear else tape.constants.keep(a))
+        elif type(a) is float or type(a) is int:
+            operands.append(a)
+        else:
+            return apply(rule, fn, (x, y))
+        links.append(None)
+    return tape.noted(rule, operands, NOTHING, fn(*operands), links)
+
+
 _FLOATS = frozenset("fdFD")
 
 
