@@ -11,7 +11,7 @@ import numpy as np
 from unigrad import engine
 from unigrad.backend import Array, Backend, FlatFunction, Pullback, Pushforward
 from unigrad.engine import TracedArray
-from unigrad.engine.lazy import LazyArray
+from unigrad.engine.lazy import LazyArray, is_lazy
 from unigrad.errors import NotDifferentiableError
 from unigrad_numpy import lazy, namespace, spec
 
@@ -34,7 +34,7 @@ class NumpyBackend(Backend):
     # ---------------------------------------------------------------- array glue
 
     def asarray(self, x: Any, *, dtype: str | None = None, like: Array | None = None) -> Array:
-        if isinstance(x, (TracedArray, LazyArray)):
+        if isinstance(x, TracedArray) or is_lazy(x):
             return x.copy() if dtype is None else x.astype(dtype)
         if isinstance(x, np.ndarray) or not np.isscalar(x):
             return np.array(x, dtype=dtype)
@@ -69,7 +69,7 @@ class NumpyBackend(Backend):
         return engine.stop_gradient(x)
 
     def is_concrete(self, x: Array) -> bool:
-        return not isinstance(x, (TracedArray, LazyArray))
+        return not (isinstance(x, TracedArray) or is_lazy(x))
 
     def release(
         self,
@@ -97,20 +97,22 @@ class NumpyBackend(Backend):
                 taken.add(id(y))
             elif like is not None and isinstance(y, np.generic) and isinstance(like[k], np.ndarray):
                 y = np.asarray(y)
-            elif isinstance(y, LazyArray):
+            elif not isinstance(y, np.generic) and is_lazy(y):
                 y = lazy.released(y, None if like is None else like[k], id(y) in taken)
             released.append(y)
         return released
 
     def prepare(self, x: Array) -> Array:
         if type(x) is np.ndarray:
+            return x if x.dtype.char != "O" else engine.gathered(x)  # numpy.array([x[0], x[1]])
+        if type(x) is TracedArray:
             return x
         if isinstance(x, (np.matrix, np.ma.MaskedArray)):
             raise NotDifferentiableError(
                 f"a numpy.{type(x).__name__} was given, whose operators mean something else than "
                 f"those of arrays; type: np.asarray(it), or it.filled(0.0) for a masked one"
             )
-        return lazy.required(x) if isinstance(x, LazyArray) else x
+        return lazy.required(x) if is_lazy(x) else x
 
     # ---------------------------------------------------------------- derivatives
 
@@ -134,7 +136,8 @@ class NumpyBackend(Backend):
     def linearize(
         self, f: FlatFunction, primals: Sequence[Array]
     ) -> tuple[tuple[Array, ...], Pushforward]:
-        if not all(isinstance(x, (np.ndarray, np.generic)) for x in primals):
+        plain = all(isinstance(x, (np.ndarray, np.generic)) for x in primals)
+        if not plain or lazy.possible():  # what f uses besides may be lazy, and is not recorded
             return super().linearize(f, primals)
         outputs, push = engine.linearize(f, [_copied(x) for x in primals])
 
@@ -164,7 +167,7 @@ def _as_array(y: Any) -> Array:
 
 
 def _copied(x: Array) -> Array:
-    return x.copy() if isinstance(x, (np.ndarray, LazyArray)) else x
+    return x.copy() if isinstance(x, np.ndarray) or is_lazy(x) else x
 
 
 def _follow(view: np.ndarray[Any, Any], taken: set[int], foreign: list[Any]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from array_api_compat.numpy import *  # noqa: F403
 
 from unigrad.engine import TracedArray
-from unigrad.engine.lazy import LazyArray
+from unigrad.engine.lazy import is_lazy
 from unigrad_numpy import linalg  # noqa: F401
 
 __array_api_version__ = standard.__array_api_version__
@@ -17,7 +17,7 @@ __array_api_version__ = standard.__array_api_version__
 
 def asarray(x: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Any:
     """An array of these values; a traced array stays traced, and a Dask array lazy."""
-    if not isinstance(x, (TracedArray, LazyArray)):
+    if not (isinstance(x, TracedArray) or is_lazy(x)):
         return standard.asarray(x, dtype=dtype, device=device, copy=copy)
     if dtype is not None and x.dtype != dtype:
         return x.astype(dtype)
@@ -26,7 +26,7 @@ def asarray(x: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | No
 
 def clip(x: Any, /, min: Any = None, max: Any = None) -> Any:
     """Entries kept within bounds, in the dtype of ``x``."""
-    if not any(isinstance(a, (TracedArray, LazyArray)) for a in (x, min, max)):
+    if not any(isinstance(a, TracedArray) or is_lazy(a) for a in (x, min, max)):
         return standard.clip(x, min, max)
     if min is None and max is None:
         return x.copy()

@@ -1,8 +1,10 @@
 """Gradient and Hessian product of data that no process ever holds, by two worker processes.
 
-``python conformance_tests/benchmarks/dask_cluster.py [gigabytes [megabytes]]``, the latter
-of a chunk: a logistic regression in plain NumPy over a Dask array that is drawn chunk by chunk, against closed forms summed chunk by chunk.
-It fails if the processes together grow by more than `LIMIT` of the data.
+    python conformance_tests/benchmarks/dask_cluster.py [gigabytes [megabytes of a chunk]]
+
+A logistic regression in plain NumPy over a Dask array that is drawn chunk by chunk, against
+closed forms summed chunk by chunk; exits with 1 where they differ, or where the processes
+together grow by more than `LIMIT` of the data.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ The engine knows no adapter. Importing it fills its rule tables.
 
 from unigrad.engine import rules
 from unigrad.engine.array import TracedArray
-from unigrad.engine.core import stop_gradient
+from unigrad.engine.core import gathered, stop_gradient
 from unigrad.engine.custom import custom_vjp
 from unigrad.engine.derivatives import jvp, value_and_grad, vjp
 from unigrad.engine.replaying import linearize, replayed
@@ -13,6 +13,7 @@ from unigrad.engine.replaying import linearize, replayed
 __all__ = [
     "TracedArray",
     "custom_vjp",
+    "gathered",
     "jvp",
     "linearize",
     "replayed",

@@ -347,6 +347,14 @@ class TracedArray(Box):
     view = _refused("x.view(...)", "use x itself, or x.astype(dtype)")
     partition = _refused("x.partition(...)", "use x = numpy.sort(x)")
 
+    def __dask_tokenize__(self) -> NoReturn:
+        """What Dask asks of everything that enters a graph, where its derivative would be lost."""
+        raise TracingError(
+            "a function or method of Dask's own got a traced array, whose derivative would be "
+            "lost; use NumPy's functions and operators: numpy.sum(x) for da.sum(x), and X @ w for "
+            "X.dot(w) of a Dask array X"
+        )
+
     # ---------------------------------------------------------------- methods
 
     sum, prod, mean = _method("sum"), _method("prod"), _method("mean")

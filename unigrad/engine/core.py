@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from unigrad.engine.constants import Constants
+from unigrad.engine.lazy import is_lazy
 from unigrad.engine.reading import positions_read
 from unigrad.errors import TracingError
 
@@ -317,7 +318,8 @@ def _followed(a: Any, rule: Rule) -> Any:
             f"{rule.name} of a traced NumPy array and a {kind} is not followed; make that one a "
             f"plain array first: numpy.asarray(it), it.toarray(), or ug.to_numpy(it)"
         )
-    return a
+    # Trap: Dask's `mask[i] = 1.0` changes the object that the tape has kept.
+    return a.copy() if not isinstance(a, (Box, np.generic)) and is_lazy(a) else a
 
 
 def gathered(objects: Any) -> Any:

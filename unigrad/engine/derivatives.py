@@ -24,6 +24,7 @@ def vjp(
         The outputs, and ``pullback(cotangents) -> cotangents of the primals``; ``None`` stands
         for zero on the way in and for "does not depend on it" on the way out.
 
+    >>> import numpy as np
     >>> outputs, pullback = vjp(lambda x: (x**2,), [np.float64(3.0)])
     >>> float(pullback([np.float64(1.0)])[0])
     6.0
@@ -38,6 +39,7 @@ def value_and_grad(
 
     What `vjp` gives, in one go: memory is freed while the walk goes back.
 
+    >>> import numpy as np
     >>> value_and_grad(lambda x: (x**2,), [np.float64(3.0)])[1]
     (6.0,)
     """
@@ -49,6 +51,7 @@ def jvp(
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Outputs of ``f(*primals)`` and their tangents; ``None``: an output does not move.
 
+    >>> import numpy as np
     >>> jvp(lambda x: (x**2,), [np.float64(3.0)], [np.float64(0.5)])
     ((9.0,), (3.0,))
     """
