@@ -12,12 +12,13 @@ from unigrad import engine
 from unigrad.backend import Array, Backend, FlatFunction, Pullback, Pushforward
 from unigrad.engine import TracedArray
 from unigrad.engine.lazy import LazyArray, is_lazy
-from unigrad.errors import NotDifferentiableError
+from unigrad.errors import NotDifferentiableError, TracingError
 from unigrad_numpy import lazy, namespace, spec
 
 __all__ = ["NumpyBackend"]
 
 _ARRAYS = (np.ndarray, TracedArray)
+_PLAIN = (np.ndarray, np.generic)
 
 
 class NumpyBackend(Backend):
@@ -66,7 +67,7 @@ class NumpyBackend(Backend):
         return total
 
     def stop_gradient(self, x: Array) -> Array:
-        return engine.stop_gradient(x)
+        return engine.stop_gradient(_copied(x))
 
     def is_concrete(self, x: Array) -> bool:
         return not (isinstance(x, TracedArray) or is_lazy(x))
@@ -97,6 +98,8 @@ class NumpyBackend(Backend):
                 taken.add(id(y))
             elif like is not None and isinstance(y, np.generic) and isinstance(like[k], np.ndarray):
                 y = np.asarray(y)
+            elif isinstance(y, TracedArray):
+                y = engine.snapshot(y)  # of an outer derivative: `t[0] = 5` must not reach x
             elif not isinstance(y, np.generic) and is_lazy(y):
                 y = lazy.released(y, None if like is None else like[k], id(y) in taken)
             released.append(y)
@@ -136,16 +139,21 @@ class NumpyBackend(Backend):
     def linearize(
         self, f: FlatFunction, primals: Sequence[Array]
     ) -> tuple[tuple[Array, ...], Pushforward]:
-        plain = all(isinstance(x, (np.ndarray, np.generic)) for x in primals)
-        if not plain or lazy.possible():  # what f uses besides may be lazy, and is not recorded
+        primals = [_copied(x) for x in primals]
+        if lazy.possible() or not all(isinstance(x, _PLAIN) for x in primals):
             return super().linearize(f, primals)
-        outputs, push = engine.linearize(f, [_copied(x) for x in primals])
+        try:
+            outputs, push = engine.linearize(f, primals)
+        except TracingError:  # a recording takes less than a derivative: f is called again
+            return super().linearize(f, primals)
 
         def pushforward(tangents: Sequence[Array | None]) -> tuple[Array | None, ...]:
             filled = [
                 np.zeros_like(x) if t is None else t for t, x in zip(tangents, primals, strict=True)
             ]
-            return tuple(push(filled))
+            if all(isinstance(t, _PLAIN) for t in filled):
+                return tuple(push(filled))
+            return super(NumpyBackend, self).linearize(f, primals)[1](filled)
 
         return tuple(_copied(_as_array(y)) for y in outputs), pushforward
 

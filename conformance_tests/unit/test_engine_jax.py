@@ -93,7 +93,7 @@ def by_table(name: str, method: str) -> Any:
 
 @pytest.fixture(autouse=True)
 def double_precision() -> Iterator[None]:
-    with jax.experimental.enable_x64():
+    with jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64():
         yield
 
 

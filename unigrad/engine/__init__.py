@@ -5,7 +5,7 @@ The engine knows no adapter. Importing it fills its rule tables.
 
 from unigrad.engine import rules
 from unigrad.engine.array import TracedArray
-from unigrad.engine.core import gathered, stop_gradient
+from unigrad.engine.core import gathered, snapshot, stop_gradient
 from unigrad.engine.custom import custom_vjp
 from unigrad.engine.derivatives import jvp, value_and_grad, vjp
 from unigrad.engine.replaying import linearize, replayed
@@ -18,6 +18,7 @@ __all__ = [
     "linearize",
     "replayed",
     "rules",
+    "snapshot",
     "stop_gradient",
     "value_and_grad",
     "vjp",

@@ -23,8 +23,14 @@ from unigrad.engine.table import (
     FUNCTIONS,
     UFUNC_METHODS,
     UFUNCS,
-    forbid_boxes,
     refuse,
+)
+from unigrad.engine.ufuncs import (
+    HELD_ONCE,
+    late_rule,
+    refuse_options,
+    refuse_shared,
+    written_out,
 )
 from unigrad.errors import TracingError
 
@@ -68,7 +74,7 @@ def _infix(name: str, op: Callable[..., Any]) -> tuple[Any, Any, Any]:
         return apply_two(UFUNCS[target], op, other, self)
 
     def in_place(self: Any, other: Any) -> Any:
-        return self._written(apply_two(UFUNCS[target], op, self, other), op.__name__)
+        return self.written(apply_two(UFUNCS[target], op, self, other), op.__name__)
 
     return forward, reflected, in_place
 
@@ -200,6 +206,11 @@ class TracedArray(Box):
     # ---------------------------------------------------------------- NumPy's protocols
 
     def __array_ufunc__(self, fn: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if any(type(x) in (list, tuple, range) for x in inputs):
+            inputs = tuple(
+                gathered(np.array(x)) if type(x) in (list, tuple, range) else x for x in inputs
+            )
+            return getattr(fn, method)(*inputs, **kwargs)
         if method == "__call__" and not kwargs:
             rule = UFUNCS.get(fn)
             if rule is not None:
@@ -216,13 +227,13 @@ class TracedArray(Box):
         if method == "at":
             return self._at(fn, *inputs)
         if kwargs.get("out") is not None and method == "__call__":
-            if type(inputs[0]) is ndarray and sys.getrefcount(kwargs["out"][0]) > _HELD_ONCE:
-                _refuse_shared(fn)
-            return _written_out(fn, inputs, kwargs)
+            if type(inputs[0]) is ndarray and sys.getrefcount(kwargs["out"][0]) > HELD_ONCE:
+                refuse_shared(fn)
+            return written_out(fn, inputs, kwargs)
         if kwargs and method in ("__call__", "outer"):
-            _refuse_ufunc_options(fn, kwargs)
+            refuse_options(fn, kwargs)
         if method == "__call__":
-            rule = UFUNCS.get(fn) or _late_rule(fn)
+            rule = UFUNCS.get(fn) or late_rule(fn)
             return apply(rule, fn, inputs, kwargs)
         if method == "outer":
             x, y = inputs
@@ -285,8 +296,8 @@ class TracedArray(Box):
                 return
         self.overwrite(update(self, values, index))
 
-    def _written(self, new: Any, name: str) -> Any:
-        if isinstance(primal(self), np.generic):
+    def written(self, new: Any, name: str) -> Any:
+        if isinstance(bottom(self), np.generic):
             return new  # numbers are immutable: `s += x` binds s anew
         if new.shape != self.shape:
             raise ValueError(
@@ -394,6 +405,12 @@ class TracedArray(Box):
 
     __copy__ = copy
 
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TracingError(
+            "a traced array was pickled, for a file, a cache or another process, where its "
+            "derivative is lost; pickle ug.stop_gradient(x)"
+        )
+
     def __deepcopy__(self, memo: Any) -> Any:
         return self.copy()
 
@@ -407,6 +424,13 @@ class TracedArray(Box):
         self.overwrite(ordered)
 
 
+def bottom(x: Any) -> Any:
+    """The plain value under all boxes, recorded ones too."""
+    while isinstance(x, Box):
+        x = x.value
+    return x
+
+
 def astype(x: Any, dtype: Any, casting: Any = "unsafe") -> Any:
     """``x.astype(dtype)`` as a function, which the tables know."""
     return x.astype(dtype, casting=casting)
@@ -414,85 +438,3 @@ def astype(x: Any, dtype: Any, casting: Any = "unsafe") -> Any:
 
 def _dotted(index: Any) -> bool:
     return index is Ellipsis or (type(index) is tuple and any(i is Ellipsis for i in index))
-
-
-def _late_rule(fn: Any) -> Any:
-    """The rule of a ufunc that is not NumPy's own, registered when it is first met."""
-    from unigrad.engine.rules import special
-
-    special.register()
-    rule = UFUNCS.get(fn)
-    if rule is None:
-        raise TracingError(
-            f"the ufunc {fn.__name__} has no derivative rule in unigrad's engine; write it with "
-            f"other NumPy functions, give a rule with ug.custom_vjp, or cut it out of the "
-            f"derivative with ug.stop_gradient"
-        )
-    return rule
-
-
-class _Probe:
-    """Counts how often an array is referred to while ``s += probe`` runs."""
-
-    seen = 0
-
-    def __array_ufunc__(self, fn: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        self.seen = sys.getrefcount(kwargs["out"][0])
-        return inputs[0]
-
-
-def _held_once() -> int:
-    s, probe = np.zeros(1), _Probe()
-    s += probe  # type: ignore[arg-type]
-    return probe.seen
-
-
-_HELD_ONCE = _held_once()
-"""The references to ``s`` while ``s += x`` runs and nobody else holds ``s``."""
-
-
-def _refuse_shared(fn: Any) -> NoReturn:
-    raise TracingError(
-        f"in-place numpy.{fn.__name__} of a traced value into a plain array that has a second "
-        f"name, through which the old values would be read; type x = x + v for x += v, or make "
-        f"the array by numpy.zeros_like(v) of a traced v"
-    )
-
-
-def _written_out(fn: Any, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """``fn(*inputs, out=target)``: into a traced array, or as ``plain += traced``."""
-    targets = kwargs.pop("out")
-    target = targets[0]
-    if len(targets) == 1 and isinstance(target, TracedArray):
-        result = fn(*inputs, **kwargs)
-        return target._written(result, f"numpy.{fn.__name__}(..., out=)")
-    if len(targets) != 1 or target is not inputs[0] or type(target) is not np.ndarray:
-        raise TracingError(
-            f"numpy.{fn.__name__} would write a traced value into {type(target).__name__} by "
-            f"out=, which cannot be differentiated; assign the result instead: y = ..., or make "
-            f"the array by numpy.zeros_like(v) of a traced v"
-        )
-    result = fn(*inputs, **kwargs)
-    if result.shape != target.shape:
-        raise ValueError(
-            f"in-place {fn.__name__}: shape {target.shape} cannot hold the result of shape "
-            f"{result.shape}"
-        )
-    if target.dtype.kind not in "fc" or not np.can_cast(result.dtype, target.dtype, "same_kind"):
-        raise TypeError(f"in-place {fn.__name__}: {target.dtype} cannot hold {result.dtype}")
-    # `s += v` binds s to the traced result; who still holds the old array must not read from it.
-    target[...] = np.nan
-    return result if result.dtype == target.dtype else result.astype(target.dtype)
-
-
-def _refuse_ufunc_options(fn: Any, kwargs: dict[str, Any]) -> None:
-    unknown = set(kwargs) - {"dtype", "casting", "order", "subok", "where"}
-    if fn.__name__ == "vecdot":
-        unknown -= {"axis", "keepdims"}
-    if unknown:
-        raise TracingError(
-            f"numpy.{fn.__name__}(..., {', '.join(sorted(unknown))}=...) is not followed; move "
-            f"the axes of its arguments with numpy.moveaxis instead"
-        )
-    refuse(fn.__name__, kwargs)
-    forbid_boxes(fn.__name__, kwargs)

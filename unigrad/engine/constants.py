@@ -6,14 +6,17 @@ tells whether they were written meanwhile: the derivative would be of another fu
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import zlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from unigrad.errors import TracingError
 
-__all__ = ["Constants"]
+__all__ = ["Constants", "copies_noted", "fingerprint", "settled"]
 
 KEPT_BY_COPY = 1 << 20
 """Arrays of at most so many bytes are copied."""
@@ -30,10 +33,10 @@ class Constants:
     def keep(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """The array to record in place of ``x``."""
         # Trap: `mask[:] = 0; mask[i] = 1; s = s + x @ mask` in a loop reuses one constant buffer.
-        if not x.flags.writeable:
+        if not x.flags.writeable and settled(x):
             return x
         if x.nbytes <= KEPT_BY_COPY:
-            return x.copy()
+            return watched(x, x.copy())
         if id(x) not in self._seen:
             self._seen[id(x)] = x, fingerprint(x)
         return x
@@ -52,15 +55,48 @@ class Constants:
                 )
 
 
+def settled(x: np.ndarray[Any, Any]) -> bool:
+    """Whether nobody can write into this read-only array: it is no view of a writeable one."""
+    root: Any = x
+    while isinstance(root.base, np.ndarray):
+        root = root.base
+        if root.flags.writeable:
+            return False
+    return type(root) is np.ndarray and root.base is None
+
+
+_recording = threading.local()
+
+
+@contextlib.contextmanager
+def copies_noted(
+    note: Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], None],
+) -> Iterator[None]:
+    """Tell ``note(copy, original)`` of the copies that traces make in this thread."""
+    outer = getattr(_recording, "note", None)
+    _recording.note = note
+    try:
+        yield
+    finally:
+        _recording.note = outer
+
+
+def watched(original: np.ndarray[Any, Any], copy: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The copy, of which a recording in progress is told."""
+    note = getattr(_recording, "note", None)
+    if note is not None:
+        note(copy, original)
+    return copy
+
+
+_WEIGHTS = np.arange(1, 8192, 2, dtype=np.uint64)
+
+
 def fingerprint(x: np.ndarray[Any, Any]) -> int:
-    """A number that changes when ``x`` is written: sums of its bits by rows and by columns."""
+    """A number that changes when ``x`` is written: weighted sums of its bits."""
     bits = np.ascontiguousarray(x).reshape(-1).view(np.uint8)
-    whole = bits.size // 8
-    words = bits[: whole * 8].view(np.uint64)
-    state = zlib.crc32(bits[whole * 8 :].tobytes())
-    for width, axis in ((1024, 1), (1021, 0)):
-        count = whole // width
-        state = zlib.crc32(words[count * width :].tobytes(), state)
-        sums = np.add.reduce(words[: count * width].reshape(count, width), axis=axis)
-        state = zlib.crc32(sums.tobytes(), state)
-    return state
+    width = _WEIGHTS.size
+    rows = bits.size // (8 * width)
+    whole = 8 * width * rows
+    sums = bits[:whole].view(np.uint64).reshape(rows, width) @ _WEIGHTS
+    return zlib.crc32(bits[whole:].tobytes(), zlib.crc32(sums.tobytes()))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import abc
 import itertools
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -32,8 +33,10 @@ __all__ = [
     "innermost",
     "plain_constant",
     "primal",
+    "snapshot",
     "stop_gradient",
     "unbroadcast",
+    "used_too_late",
 ]
 
 Pull: TypeAlias = Callable[..., Any]
@@ -163,7 +166,7 @@ class Trace(abc.ABC):
     There is no global depth: a trace knows its level, and a box its trace.
     """
 
-    __slots__ = ("box", "constants", "level")
+    __slots__ = ("box", "constants", "level", "over")
 
     derives: bool
     """Whether its boxes stand for values that are known: comparisons look inside them."""
@@ -172,6 +175,11 @@ class Trace(abc.ABC):
         self.level = next(_levels)
         self.constants = Constants()
         self.box = box
+        self.over = False
+
+    def close(self) -> None:
+        """The function has returned: nothing more is noted."""
+        self.over = True
 
     @abc.abstractmethod
     def record(
@@ -286,6 +294,25 @@ class Box:
         self.assume(new)
 
 
+def snapshot(x: Any) -> Any:
+    """A box as it is now, which later writes into ``x`` do not reach; anything else as it is."""
+    if not isinstance(x, Box):
+        return x
+    if x.alias is not None:
+        x.settle()
+    return type(x)(x.value, x.home, x.node)
+
+
+def used_too_late() -> TracingError:
+    """The error for a value whose trace is over."""
+    error: TracingError = TracingError(
+        "a traced value was used after the derivative that it belongs to was over: it was "
+        "kept by the function, in a cache, a list or an attribute; keep ug.stop_gradient(x) "
+        "instead, or return it by has_aux=True"
+    )
+    return error
+
+
 def plain_constant(ans: Any) -> Any:
     """An answer that has no derivative: integers and booleans stay plain.
 
@@ -317,6 +344,11 @@ def _followed(a: Any, rule: Rule) -> Any:
         raise TracingError(
             f"{rule.name} of a traced NumPy array and a {kind} is not followed; make that one a "
             f"plain array first: numpy.asarray(it), it.toarray(), or ug.to_numpy(it)"
+        )
+    if isinstance(a, numbers.Number) and not isinstance(a, (np.generic, int, float, complex)):
+        raise TracingError(
+            f"{rule.name} of a traced NumPy array and a {type(a).__name__} is not followed; "
+            f"type: float(it)"
         )
     # Trap: Dask's `mask[i] = 1.0` changes the object that the tape has kept.
     return a.copy() if not isinstance(a, (Box, np.generic)) and is_lazy(a) else a
@@ -360,23 +392,55 @@ def apply(
         return fn(*args, **kwargs)
     values = []
     links = []
+    mixed = False
     for a in args:
-        if isinstance(a, Box) and a.home is trace:
-            values.append(a.value)
-            links.append(a.node)
+        if isinstance(a, Box):
+            own = a.home is trace
+            # A constant of this trace may be written by the function later on.
+            values.append(a.value if own else snapshot(a))
+            links.append(a.node if own else None)
             continue
         links.append(None)
-        if type(a) is np.ndarray:
+        if isinstance(a, np.ndarray) and (type(a) is np.ndarray or _followed(a, rule) is a):
             if a.dtype.char == "O":
                 return apply(rule, fn, [gathered(a) for a in args], kwargs)
+            mixed = True
             values.append(a if rule.linear else trace.constants.keep(a))
+        elif type(a) in _PLAIN:
+            values.append(a)
         else:
-            values.append(a if type(a) in _PLAIN else _followed(a, rule))
+            mixed = mixed or isinstance(a, np.generic)
+            values.append(_followed(a, rule))
     ans = fn(*values, **kwargs) if kwargs else fn(*values)
+    if mixed and not rule.linear and trace.derives:
+        values = promoted(rule, values, links, ans)
     out = trace.record(rule, fn, values, kwargs, ans, links)
     if rule.view and isinstance(out, Box) and args[0].home is trace:
         out.alias = Alias(args[0])
     return out
+
+
+def promoted(rule: Rule, values: list[Any], links: Sequence[Any], ans: Any) -> list[Any]:
+    """The operands, constants in the precision of the answer, for the rules to compute with.
+
+    Trap: a derivative ``-y`` of unsigned integers wraps, and ``1 / y`` of float16 is float16.
+    """
+    dtype = getattr(ans, "dtype", None)
+    if dtype is None or dtype.kind not in "fc":
+        return values
+    if dtype.kind == "c":
+        dtype = np.dtype(f"f{dtype.itemsize // 2}")
+    found = list(values)
+    for i, a in enumerate(values):
+        if links[i] is not None or not isinstance(a, (np.ndarray, np.generic)) or a.dtype == dtype:
+            continue
+        kind = a.dtype.kind
+        if rule.takes(i):
+            if kind in "biu" or (kind == "f" and a.dtype.itemsize < dtype.itemsize):
+                found[i] = a.astype(dtype)
+        elif kind in "iu" and (rule.derivatives is not None or rule.symmetric):
+            found[i] = a.astype(np.int64)
+    return found
 
 
 def primal(x: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from unigrad.engine.core import Box, Rule, Trace, innermost
+from unigrad.engine.core import Box, Rule, Trace, innermost, snapshot
 from unigrad.errors import TracingError
 
 __all__ = ["custom_vjp"]
@@ -25,11 +25,21 @@ def custom_vjp(
     this rule.
     """
     top = innermost(primals)
-    if top is None:
-        return tuple(forward(*primals)[0])
+    if top is None or not top.home.derives:  # nothing to differentiate, or only recorded
+        return tuple(_apart(y, primals) for y in forward(*primals)[0])
     values = _inside(primals, top.home)
     outputs, residuals = forward(*values)
     return _linked(backward, tuple(outputs), tuple(residuals), values, primals, top)
+
+
+def _apart(y: Any, primals: Sequence[Any]) -> Any:
+    """An output that shares no memory with the arguments, as under a derivative."""
+    if isinstance(y, Box):
+        return snapshot(y)
+    shared = isinstance(y, np.ndarray) and any(
+        isinstance(x, np.ndarray) and np.may_share_memory(x, y) for x in primals
+    )
+    return y.copy() if shared else y
 
 
 def _inside(xs: Sequence[Any], trace: Trace) -> tuple[Any, ...]:
@@ -52,7 +62,7 @@ def _linked(
                 "among its arguments; pass it as an argument"
             )
     below = innermost(values)
-    if below is not None:
+    if below is not None and below.home.derives:
         level = below.home
         lower = _inside(outputs, level), _inside(residuals, level), _inside(values, level)
         linked = _linked(backward, *lower, values, below)
@@ -61,8 +71,10 @@ def _linked(
         outputs = linked
 
     def joint(cotangents: Sequence[Any], answers: Sequence[Any], *_: Any) -> Sequence[Any]:
+        # Copies: a rule such as `u *= 2` would write into the cotangents of others.
         filled = [
-            np.zeros_like(y) if c is None else c for c, y in zip(cotangents, answers, strict=True)
+            np.zeros_like(y) if c is None else c.copy()
+            for c, y in zip(cotangents, answers, strict=True)
         ]
         return backward(residuals, filled)
 

@@ -11,7 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from unigrad.engine.core import FROZEN, Box, Rule, Trace, fitted, gathered, plain_constant
+from unigrad.engine.core import (
+    FROZEN,
+    Box,
+    Rule,
+    Trace,
+    fitted,
+    gathered,
+    plain_constant,
+    snapshot,
+    used_too_late,
+)
 from unigrad.engine.reverse import called, owned_by, vjp
 
 __all__ = ["Dual", "jvp"]
@@ -33,6 +43,8 @@ class Dual(Trace):
         ans: Any,
         links: Sequence[Any],
     ) -> Any:
+        if self.over:
+            raise used_too_late()
         several = isinstance(ans, (tuple, list))
         if type(ans) is complex:  # Trap: 1j * numpy.float64(2.0) is a Python number.
             ans = np.complex128(ans)
@@ -175,11 +187,18 @@ def jvp(
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Outputs of ``f`` and their tangents (``None``: an output does not move)."""
     trace = Dual(box)
-    outputs = called(f, [box(x, trace, t, FROZEN) for x, t in zip(primals, tangents, strict=True)])
+    outputs = called(
+        f,
+        [
+            box(snapshot(x), trace, snapshot(t), FROZEN)
+            for x, t in zip(primals, tangents, strict=True)
+        ],
+    )
     values, moved = [], []
     for y in outputs:
         y = gathered(y)
         own = owned_by(trace, y)
         values.append(y if own is None else own.value)
         moved.append(None if own is None else own.node)
+    trace.close()
     return tuple(values), tuple(moved)

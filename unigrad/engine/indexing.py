@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from unigrad.engine.core import Box, Rule, apply, innermost, primal
+from unigrad.engine.core import Box, Rule, apply, innermost, primal, snapshot
 from unigrad.engine.lazy import is_lazy, lazy_index, scattered, updated
 from unigrad.errors import TracingError
 
@@ -33,7 +33,7 @@ def kept_index(index: Any) -> Any:
     if type(index) is tuple:
         return tuple(kept_index(i) for i in index)
     if isinstance(index, Box) and index.value.dtype.kind in "biu":
-        return index  # a recorded one
+        return snapshot(index)  # a recorded one
     if isinstance(index, Box):
         raise TracingError(
             "an index was computed from traced values and is not an integer; "

@@ -17,11 +17,12 @@ from typing import Any, NoReturn
 import numpy as np
 
 from unigrad.engine.array import TracedArray, astype
-from unigrad.engine.constants import fingerprint
+from unigrad.engine.constants import copies_noted, settled
 from unigrad.engine.core import FROZEN, NOTHING, Alias, Rule, Trace, gathered
 from unigrad.engine.indexing import is_basic, kept_index, taken
 from unigrad.engine.program import Instruction, Program, Variable
-from unigrad.engine.reverse import called, owned_by
+from unigrad.engine.reverse import OVER, called, owned_by
+from unigrad.engine.surroundings import Surroundings, stamp
 from unigrad.engine.table import lookup
 from unigrad.errors import TracingError
 
@@ -58,7 +59,7 @@ _TAKEN_APART = _named(
 class Recorder(Trace):
     """One recording in progress; the ``node`` of its boxes is their variable."""
 
-    __slots__ = ("instructions", "watched")
+    __slots__ = ("copies", "instructions", "watched")
 
     derives = False
 
@@ -66,6 +67,11 @@ class Recorder(Trace):
         super().__init__(RecordedArray)
         self.instructions: list[Instruction] = []
         self.watched: dict[int, Any] = {}
+        self.copies: dict[int, np.ndarray[Any, Any]] = {}
+
+    def close(self) -> None:
+        super().close()
+        self.instructions = OVER
 
     def variable(self, x: Any) -> Variable:
         return Variable(tuple(x.shape), x.dtype, isinstance(x, np.generic))
@@ -116,14 +122,19 @@ class Recorder(Trace):
                 "a function under ug.jit uses a traced value that is not among its arguments; "
                 "pass it as an argument, or put ug.jit around the whole derivative"
             )
-        if type(x) is np.ndarray and x.flags.writeable:
-            kept = self.watched.get(id(x))
-            if kept is None or not _unchanged(x, kept[1]):
-                copy = x.copy()
-                self.watched[id(x)] = (x, stamp(x), copy)
-                return copy
-            return kept[2]
-        return x
+        if not isinstance(x, np.ndarray) or (not x.flags.writeable and settled(x)):
+            return x
+        if id(x) in self.copies:  # made by a derivative inside, of which `note` was told
+            return x
+        kept = self.watched.get(id(x))
+        if kept is None or stamp(x) != kept[1]:
+            kept = self.watched[id(x)] = x, stamp(x), x.copy()
+        return kept[2]
+
+    def note(self, copy: np.ndarray[Any, Any], original: np.ndarray[Any, Any]) -> None:
+        """A derivative inside the recording keeps a copy of an array that the user has."""
+        self.copies[id(copy)] = copy
+        self.watched.setdefault(id(original), (original, stamp(copy), copy))
 
     def _noted(
         self, fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], ans: Any
@@ -176,15 +187,6 @@ def _value(x: Any) -> Any:
         x.settle()
         return x.value
     return x
-
-
-def stamp(x: np.ndarray[Any, Any]) -> bytes | int:
-    """What tells whether an array was written."""
-    return x.tobytes() if x.nbytes <= 4096 else fingerprint(x)
-
-
-def _unchanged(x: np.ndarray[Any, Any], before: bytes | int) -> bool:
-    return stamp(x) == before
 
 
 def _line() -> str:
@@ -280,6 +282,11 @@ class RecordedArray(TracedArray):
     def __contains__(self, item: Any) -> bool:
         return bool(np.any(self == item))
 
+    def __float__(self) -> float:
+        _depends("a recorded value was turned into a number")
+
+    __int__ = __index__ = __complex__ = item = tolist = tobytes = __float__
+
     def __round__(self, ndigits: int = 0) -> Any:
         return np.round(self, ndigits)
 
@@ -346,42 +353,57 @@ _OURS = 3
 class Recording:
     """One function of arrays of given shapes and dtypes, recorded.
 
+    Args:
+        f: a function of flat arrays.
+        arrays: where to record it.
+        around: the user's function, whose surroundings must stay as they are; by default ``f``.
+        draws: whether it may draw random numbers, which are constants then.
+
     Attributes:
         values: its results at the arrays of the recording.
         program: what it did.
     """
 
-    def __init__(self, f: Callable[..., Sequence[Any]], arrays: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        f: Callable[..., Sequence[Any]],
+        arrays: Sequence[Any],
+        *,
+        around: Any = None,
+        draws: bool = False,
+    ) -> None:
         recorder = Recorder()
+        self._surroundings = Surroundings(f if around is None else around)
         state = _random_state()
         inputs = [recorder.variable(x) for x in arrays]
         boxes = [RecordedArray(x, recorder, v, FROZEN) for x, v in zip(arrays, inputs, strict=True)]
         outputs: list[Any] = []
         self.values: list[Any] = []
-        for y in called(f, boxes):
+        with copies_noted(recorder.note):
+            results = called(f, boxes)
+        for y in results:
             y = gathered(y)
             own = owned_by(recorder, y)
             value = y if own is None else own.value
             self.values.append(value)
             outputs.append(value if own is None or own.node is None else own.node)
-        if _random_state() != state:
+        if not draws and (_random_state() != state or self._surroundings.drew()):
             raise TracingError(
-                "a function under ug.jit drew from numpy.random, and would get the same numbers "
-                "ever after; draw them outside, and pass them as an argument"
+                "a function under ug.jit drew random numbers, and would get the same ones ever "
+                "after; draw them outside, and pass them as an argument"
             )
         self.program = Program(inputs, recorder.instructions, outputs)
-        self._watched = [(x, mark) for x, mark, _ in recorder.watched.values()]
-        # Arrays that nobody else holds cannot change any more.
+        recorder.close()
+        watched = [(x, mark) for x, mark, _ in recorder.watched.values()]
         recorder.watched.clear()
+        # Arrays that nobody else holds cannot change any more.
         self._watched = [
-            (x, mark)
-            for x, mark in self._watched
-            if x.base is not None or sys.getrefcount(x) > _OURS
+            (x, mark) for x, mark in watched if x.base is not None or sys.getrefcount(x) > _OURS
         ]
 
     def valid(self) -> bool:
-        """Whether the arrays that the function used beside its arguments are as they were."""
-        return all(_unchanged(x, mark) for x, mark in self._watched)
+        """Whether what the function used beside its arguments is as it was."""
+        return self._surroundings.unchanged() and all(stamp(x) == mark for x, mark in self._watched)
 
 
 def _random_state() -> Any:

@@ -16,16 +16,18 @@ __all__ = ["linearize", "replayed"]
 
 
 def replayed(
-    f: Callable[..., Sequence[Any]], *, reuse_output: bool = False
+    f: Callable[..., Sequence[Any]], *, reuse_output: bool = False, around: Any = None
 ) -> Callable[..., Sequence[Any]]:
     """``f``, recorded for the shapes and dtypes of its first call, and replayed.
 
-    Arrays that ``f`` uses beside its arguments are part of the recording; if one of them was
-    written since, ``f`` is recorded anew. On traced arrays ``f`` runs as it is.
+    What ``f`` reads beside its arguments, arrays and numbers of enclosing functions and globals,
+    is part of the recording; if it has changed since, ``f`` is recorded anew. On traced arrays
+    ``f`` runs as it is.
 
     Args:
         f: a function in plain NumPy of flat arrays, free of side effects.
         reuse_output: give results in buffers that the next call overwrites.
+        around: the user's function inside ``f``, whose surroundings count.
 
     Raises:
         TracingError: if ``f`` asks for a value (a branch, a boolean mask, ``float(x)``), with
@@ -43,7 +45,7 @@ def replayed(
             kinds = tuple([type(x) is np.ndarray for x in arrays])
         entry = known.get(kinds)
         if entry is None or not entry[0].valid():
-            recording = Recording(f, arrays)
+            recording = Recording(f, arrays, around=around)
             run = compile_program(simplify(recording.program), reuse_output=reuse_output)
             entry = known[kinds] = recording, run
         return entry[1](arrays)
@@ -65,6 +67,6 @@ def linearize(
         outputs, moved = jvp(f, primals, tangents)
         return [np.zeros_like(y) if t is None else t for y, t in zip(outputs, moved, strict=True)]
 
-    recording = Recording(along, [np.zeros_like(x) for x in primals])
+    recording = Recording(along, [np.zeros_like(x) for x in primals], draws=True)
     run = compile_program(simplify(recording.program))
     return outputs, lambda tangents: run(tangents)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from unigrad.engine.core import (
     fitted,
     gathered,
     plain_constant,
+    promoted,
+    snapshot,
+    used_too_late,
 )
 from unigrad.errors import TracingError
 
@@ -71,6 +74,10 @@ class Tape(Trace):
     def __init__(self, box: type[Box]) -> None:
         super().__init__(box)
         self.nodes: list[Node] = []
+
+    def close(self) -> None:
+        super().close()
+        self.nodes = OVER
 
     def leaf(self, x: Any) -> Any:
         """An argument of the function, boxed; an integer stays plain."""
@@ -251,7 +258,7 @@ def apply_two(rule: Rule, fn: Callable[..., Any], x: Any, y: Any) -> Any:
     tape = x.home if isinstance(x, Box) else y.home
     if type(tape) is not Tape or rule.view:
         return apply(rule, fn, (x, y))
-    operands, links = [], []
+    operands, links, constant = [], [], None
     for a in (x, y):
         if isinstance(a, Box):
             if a.home is not tape:
@@ -262,13 +269,17 @@ def apply_two(rule: Rule, fn: Callable[..., Any], x: Any, y: Any) -> Any:
             links.append(a.node)
             continue
         if type(a) is np.ndarray and a.dtype.char != "O":
-            operands.append(a if rule.linear else tape.constants.keep(a))
+            constant = a if rule.linear else tape.constants.keep(a)
+            operands.append(constant)
         elif type(a) is float or type(a) is int:
             operands.append(a)
         else:
             return apply(rule, fn, (x, y))
         links.append(None)
-    return tape.noted(rule, operands, NOTHING, fn(*operands), links)
+    ans = fn(*operands)
+    if constant is not None and not rule.linear and constant.dtype is not ans.dtype:
+        operands = promoted(rule, operands, links, ans)
+    return tape.noted(rule, operands, NOTHING, ans, links)
 
 
 _FLOATS = frozenset("fdFD")
@@ -278,17 +289,27 @@ def _unnamed(*_: Any) -> Any:
     raise AssertionError("a tape does not call the functions that it notes")
 
 
+class _Over(list[Any]):
+    """What takes the place of the nodes of a tape when its function has returned."""
+
+    def append(self, _: Any) -> NoReturn:
+        raise used_too_late()
+
+
+OVER: list[Any] = _Over()
+
+
 class _Run:
     """One run of a function on a tape."""
 
-    __slots__ = ("count", "ends", "tape", "values")
+    __slots__ = ("count", "ends", "nodes", "tape", "values")
 
     def __init__(
         self, f: Callable[..., Sequence[Any]], primals: Sequence[Any], box: type[Box]
     ) -> None:
         tape = self.tape = Tape(box)
         self.count = len(primals)
-        outputs = called(f, [tape.leaf(x) for x in primals])
+        outputs = called(f, [tape.leaf(snapshot(x)) for x in primals])
         self.values: list[Any] = []
         self.ends: list[int | None] = []
         for y in outputs:
@@ -296,6 +317,8 @@ class _Run:
             own = owned_by(tape, y)
             self.values.append(y if own is None else own.value)
             self.ends.append(None if own is None else own.node)
+        self.nodes = tape.nodes
+        tape.close()
 
     def seeded(self, nodes: Sequence[Node], cotangents: Sequence[Any]) -> list[Any]:
         """The cotangents that arrive at the outputs, by places on the tape."""
@@ -308,7 +331,7 @@ class _Run:
 
     def connected(self) -> list[int]:
         """The places that the outputs depend on, latest first; the others are emptied."""
-        nodes = self.tape.nodes
+        nodes = self.nodes
         needed = [False] * len(nodes)
         for end in self.ends:
             if end is not None:
@@ -357,6 +380,8 @@ def owned_by(trace: Trace, y: Any) -> Box | None:
         return None
     if y.alias is not None:
         y.settle()
+    if y.home is not trace and y.home.over:
+        raise used_too_late()
     if y.home.level > trace.level:
         raise TracingError(
             "a value of an inner derivative escaped from it through an in-place write "
@@ -375,7 +400,7 @@ def vjp(
     """
     run = _Run(f, primals, box)
     places = run.connected()
-    nodes, constants = run.tape.nodes, run.tape.constants
+    nodes, constants = run.nodes, run.tape.constants
 
     def pullback(cotangents: Sequence[Any]) -> tuple[Any, ...]:
         constants.require_unchanged()
@@ -391,7 +416,7 @@ def value_and_grad(
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Outputs of ``f``, and the gradient of the first of them, a scalar."""
     run = _Run(f, primals, box)
-    nodes = run.tape.nodes
+    nodes = run.nodes
     run.tape.constants.require_unchanged()
     one = run.values[0].dtype.type(1.0)
     arriving = run.seeded(nodes, [one, *[None] * (len(run.values) - 1)])

@@ -6,7 +6,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from unigrad import trees
+from unigrad.backend import Backend
 from unigrad.errors import ArgumentError
 from unigrad.operators.control import custom_vjp, is_smooth
 from unigrad.operators.first_order import vjp
@@ -20,7 +23,8 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
     Between the call and the way back only the arguments are kept, and ``f`` runs once more for
     each pullback (the documented exception to S9). Everything that is differentiated must be an
-    argument, not a variable of an enclosing function.
+    argument, not a variable of an enclosing function; what else ``f`` reads must not change
+    meanwhile, which is checked on NumPy.
 
     Args:
         f: a function of trees of arrays, free of side effects and of randomness. Keyword
@@ -41,8 +45,9 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     def recomputed(*args: Any, **kwargs: Any) -> Any:
         fixed = functools.partial(f, **kwargs)
 
-        def backward(kept: tuple[Any, ...], cotangent: Any) -> tuple[Any, ...]:
-            leaves, treedef = trees.flatten(kept)
+        def backward(kept: tuple[Any, Any], cotangent: Any) -> tuple[Any, ...]:
+            given, before = kept
+            leaves, treedef = trees.flatten(given)
             backend = backend_of(leaves)
             smooth = [i for i, x in enumerate(leaves) if is_smooth(backend, x)]
 
@@ -52,14 +57,34 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
                     full[i] = x
                 return fixed(*trees.unflatten(treedef, full))
 
-            _, pullback = vjp(of_smooth, *(leaves[i] for i in smooth))
+            again, pullback = vjp(of_smooth, *(leaves[i] for i in smooth))
+            _require_same(backend, again, before)
             grads = list(leaves)  # what is not smooth has no cotangent: any leaf will do
             for i, grad in zip(smooth, pullback(cotangent), strict=True):
                 grads[i] = grad
             return tuple(trees.unflatten(treedef, grads))
 
+        def forward(*xs: Any) -> tuple[Any, Any]:
+            output = fixed(*xs)
+            return output, (xs, output)
+
         rule = custom_vjp(fixed)
-        rule.defvjp(lambda *xs: (fixed(*xs), xs), backward)
+        rule.defvjp(forward, backward)
         return rule(*args)
 
     return recomputed
+
+
+def _require_same(backend: Backend, again: Any, before: Any) -> None:
+    if backend.name != "numpy":
+        return
+    for a, b in zip(trees.flatten(again)[0], trees.flatten(before)[0], strict=True):
+        x, y = (backend.stop_gradient(z) if is_smooth(backend, z) else z for z in (a, b))
+        if all(isinstance(z, (np.ndarray, np.generic)) for z in (x, y)) and not np.array_equal(
+            x, y, equal_nan=True
+        ):
+            raise ArgumentError(
+                "a function under ug.checkpoint gave another value when it was run again for its "
+                "derivative: it reads something that was changed meanwhile, such as a loop "
+                "variable or a buffer; bind it: lambda x, k=k: ..., or pass it as an argument"
+            )

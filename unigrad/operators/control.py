@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
+import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ __all__ = ["custom_vjp", "is_smooth", "jit", "stop_gradient"]
 
 
 def stop_gradient(tree: Any) -> Any:
-    """The same values, constant for every derivative at every level.
+    """The same values, constant for every derivative at every level, in memory of their own.
 
     >>> import unigrad as ug
     >>> print(ug.grad(lambda x: x * ug.stop_gradient(x))(3.0))
@@ -29,7 +30,9 @@ def stop_gradient(tree: Any) -> Any:
 
     def stopped(leaf: Any) -> Any:
         backend = owner(type(leaf))
-        return leaf if backend is None else backend.stop_gradient(leaf)
+        if backend is not None:
+            return backend.stop_gradient(leaf)
+        return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
 
     return trees.map_leaves(stopped, tree)
 
@@ -59,7 +62,7 @@ class custom_vjp:
         self.f = f
         self._forward: Callable[..., tuple[Any, Any]] | None = None
         self._backward: Callable[[Any, Any], tuple[Any, ...]] | None = None
-        functools.update_wrapper(self, f)
+        functools.update_wrapper(self, f, updated=())
 
     def defvjp(
         self,
@@ -68,6 +71,9 @@ class custom_vjp:
     ) -> None:
         """Set the rule."""
         self._forward, self._backward = forward, backward
+
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
+        return _bound(self, owner)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         name = getattr(self.f, "__name__", "f")
@@ -222,7 +228,10 @@ class jit:
         self._lock = threading.Lock()
         self._traced: dict[Any, tuple[bool, ...]] = {}
         self._compiled: dict[Any, _Compiled] = {}
-        functools.update_wrapper(self, f)
+        functools.update_wrapper(self, f, updated=())
+
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
+        return _bound(self, owner)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         known = memory()
@@ -256,6 +265,8 @@ class jit:
             ) from None
         if compiled is None:
             with self._lock:
+                if len(self._compiled) >= trees.LIMIT:
+                    self._compiled = {}
                 compiled = self._compiled.setdefault(
                     key,
                     _Compiled(
@@ -267,6 +278,11 @@ class jit:
             return compiled(arrays)
         with scope:
             return compiled(arrays)
+
+
+def _bound(function: Any, owner: Any) -> Any:
+    """What ``owner.function`` is, for a function that is an object of ours."""
+    return function if owner is None else types.MethodType(function, owner)
 
 
 def _numbered(count: int) -> list[str]:
@@ -312,7 +328,7 @@ class _Compiled:
 
     def __call__(self, arrays: Sequence[Array]) -> Any:
         results = self._run(*arrays)
-        outputs = results
+        outputs: Any = results
         if len(self._constants) != len(results):
             outputs = list(self._constants)
             for i, y in zip(self._places, results, strict=True):

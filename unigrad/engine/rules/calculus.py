@@ -115,6 +115,8 @@ def _gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> A
                 "at least (edge_order + 1) elements are required."
             )
         h = arrayed(spacing)
+        if h.dtype.kind in "iu":  # Trap: differences of unsigned integers wrap.
+            h = h.astype(np.float64)
         if len(shape_of(h)) > 1:
             raise ValueError("distances must be either scalars or 1d")
         if len(shape_of(h)) == 1:
