@@ -6,13 +6,13 @@ The oracle is NumPy itself for values, and central differences of it for derivat
 from __future__ import annotations
 
 import itertools
-import zlib
 from typing import Any
 
 import numpy as np
 import pytest
 
-from unigrad.engine import jvp, vjp
+from conformance_tests.unit.engine_cases import check_dtype_is_kept, check_to_second_order
+from unigrad.engine import vjp
 from unigrad.errors import TracingError
 
 U = np.array([0.3, 0.2, 0.65])
@@ -310,57 +310,9 @@ if not NUMPY_2:
     CASES["cross_23"] = (lambda x: np.cross(x[:, :2], x) * np.cross(x, x[:, 1:] ** 2), R)
 
 
-def real_inner(a: Any, b: Any) -> Any:
-    return np.real(np.sum(np.conj(a) * b))
-
-
-def gradient(f: Any, x: Any) -> Any:
-    (value,), pullback = vjp(lambda y: (f(y),), [x])
-    (g,) = pullback([np.ones_like(value)])
-    return np.zeros_like(x) if g is None else g
-
-
-def slope(f: Any, x: Any, v: Any) -> Any:
-    step = 1e-3
-    h = [f(x + k * step * v) for k in (1, -1, 2, -2)]
-    return (8 * (h[0] - h[1]) - (h[2] - h[3])) / (12 * step)
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_rule_to_second_order_and_both_modes(name: str) -> None:
-    f, x = CASES[name]
-    rng = np.random.default_rng(zlib.crc32(name.encode()))
-
-    def direction(like: Any) -> Any:
-        v = rng.uniform(-0.5, 0.5, np.shape(like))
-        return v + 1j * rng.uniform(-0.5, 0.5, np.shape(like)) if np.iscomplexobj(like) else v
-
-    v, u = direction(x), direction(x)
-    (value,), (tangent,) = jvp(lambda y: (f(y),), [x], [v])
-    expected = f(x)
-    np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-13)
-    assert np.shape(value) == np.shape(expected)
-    assert value.dtype == expected.dtype
-    w = direction(expected)
-
-    def scalar(y: Any) -> Any:
-        out = f(y)
-        return real_inner(w, out) + 0.5 * real_inner(out, out)
-
-    def along_v(y: Any) -> Any:
-        return real_inner(v, gradient(scalar, y))
-
-    if tangent is not None:
-        np.testing.assert_allclose(tangent, slope(f, x, v), rtol=1e-6, atol=1e-6)
-    first = real_inner(gradient(scalar, x), v)
-    scale = max(1.0, float(np.max(np.abs(gradient(scalar, x)), initial=0.0)))
-    assert abs(first - slope(scalar, x, v)) < 1e-6 * scale
-    second = real_inner(gradient(along_v, x), u)
-    scale = max(1.0, float(np.max(np.abs(gradient(along_v, x)), initial=0.0)))
-    assert abs(second - slope(along_v, x, u)) < 2e-6 * scale
-    if first != 0.0:
-        (_,), (moved,) = jvp(lambda y: (scalar(y),), [x], [v])
-        assert abs(moved - first) < 1e-9 * max(1.0, abs(first))
+    check_to_second_order(name, *CASES[name])
 
 
 SINGLE = [n for n in CASES if CASES[n][1].dtype == np.float64 and not n.startswith("series")]
@@ -368,13 +320,7 @@ SINGLE = [n for n in CASES if CASES[n][1].dtype == np.float64 and not n.startswi
 
 @pytest.mark.parametrize("name", SINGLE)
 def test_dtype_is_kept(name: str) -> None:
-    f, x = CASES[name]
-    x = x.astype(np.float32)
-    (value,), _ = vjp(lambda y: (f(y),), [x])
-    assert value.dtype == f(x).dtype
-    g = gradient(lambda y: np.sum(np.abs(f(y))), x)
-    assert g.dtype == np.float32
-    assert g.shape == x.shape
+    check_dtype_is_kept(*CASES[name])
 
 
 REFUSED: dict[str, tuple[Any, str]] = {

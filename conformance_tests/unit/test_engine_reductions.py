@@ -7,13 +7,17 @@ against reverse.
 from __future__ import annotations
 
 import warnings
-import zlib
 from typing import Any
 
 import numpy as np
 import pytest
 
-from unigrad.engine import jvp, vjp
+from conformance_tests.unit.engine_cases import (
+    check_dtype_is_kept,
+    check_to_second_order,
+    gradient,
+)
+from unigrad.engine import vjp
 from unigrad.errors import TracingError
 
 NEW = int(np.__version__.partition(".")[0]) >= 2
@@ -210,22 +214,6 @@ def sorted_in_place(y: Any) -> Any:
     return y * np.arange(4.0)
 
 
-def real_inner(a: Any, b: Any) -> Any:
-    return np.real(np.sum(np.conj(a) * b))
-
-
-def gradient(f: Any, x: Any) -> Any:
-    pullback = vjp(lambda y: (f(y),), [x])[1]
-    (g,) = pullback([np.ones(())[()]])
-    return np.zeros_like(x) if g is None else g
-
-
-def slope(f: Any, x: Any, v: Any) -> Any:
-    step = 1e-3
-    h = [f(x + k * step * v) for k in (1, -1, 2, -2)]
-    return (8 * (h[0] - h[1]) - (h[2] - h[3])) / (12 * step)
-
-
 @pytest.fixture(autouse=True)
 def nothing_to_say_of_empty_slices() -> Any:
     """NumPy warns where a slice is all nan; so may the engine."""
@@ -236,51 +224,16 @@ def nothing_to_say_of_empty_slices() -> Any:
 
 @pytest.mark.parametrize("name", CASES)
 def test_rule_to_second_order(name: str) -> None:
-    f, x = CASES[name]
-    rng = np.random.default_rng(zlib.crc32(name.encode()))
-
-    def direction(like: Any) -> Any:
-        v = rng.uniform(-0.5, 0.5, np.shape(like))
-        return v + 1j * rng.uniform(-0.5, 0.5, np.shape(like)) if np.iscomplexobj(like) else v
-
-    (value,), _ = vjp(lambda y: (f(y),), [x])
-    expected = f(x)
-    np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-13)
-    assert np.shape(value) == np.shape(expected)
-    assert value.dtype == expected.dtype
-    w, v, u = direction(expected), direction(x), direction(x)
-
-    def scalar(y: Any) -> Any:
-        out = f(y)
-        return real_inner(w, out) + 0.5 * real_inner(out, out)
-
-    def along_v(y: Any) -> Any:
-        return real_inner(v, gradient(scalar, y))
-
-    first = real_inner(gradient(scalar, x), v)
-    scale = max(1.0, float(np.max(np.abs(gradient(scalar, x)))))
-    assert abs(first - slope(scalar, x, v)) < 1e-6 * scale
-    (moved,) = jvp(lambda y: (scalar(y),), [x], [v])[1]
-    assert abs(first - moved) < 1e-11 * scale
-    second = real_inner(gradient(along_v, x), u)
-    scale = max(1.0, float(np.max(np.abs(gradient(along_v, x)))))
-    assert abs(second - slope(along_v, x, u)) < 2e-6 * scale
+    check_to_second_order(name, *CASES[name])
 
 
 @pytest.mark.parametrize("name", [n for n in CASES if CASES[n][1].dtype == np.float64])
 def test_dtype_is_kept(name: str) -> None:
-    f, x = CASES[name]
-    x = x.astype(np.float32)
-    (value,), _ = vjp(lambda y: (f(y),), [x])
+    expected = None
     if "quantile" in name or "percentile" in name:
         # NumPy makes float64 of float32 data beside a float64 q; here the data decide.
-        assert value.dtype == (np.float64 if name == "quantile_traced" else np.float32)
-    else:
-        assert type(value) is type(f(x))
-        assert value.dtype == f(x).dtype
-    g = gradient(lambda y: np.sum(np.abs(f(y))), x)
-    assert g.dtype == np.float32
-    assert g.shape == x.shape
+        expected = np.float64 if name == "quantile_traced" else np.float32
+    check_dtype_is_kept(*CASES[name], expected)
 
 
 PINNED: dict[str, tuple[Any, Any, Any]] = {
