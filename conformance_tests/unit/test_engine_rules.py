@@ -262,5 +262,4 @@ def test_rule_to_second_order(name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in CASES if CASES[n][1].dtype == np.float64])
 def test_dtype_is_kept(name: str) -> None:
-    # NumPy 1 makes float64 of the power -1 of a float32 number; here the data decide.
-    check_dtype_is_kept(*CASES[name], np.float32 if name == "norm_-1" else None)
+    check_dtype_is_kept(*CASES[name])

@@ -81,8 +81,10 @@ def _vector_norm(x: Any, ord: Any, axis: tuple[int, ...], keepdims: bool) -> Any
         powers = np.where(gone, 0.0, np.where(gone, 1.0, base) ** ord)
     else:
         powers = base**ord
-    out = np.sum(np.where(none, 1.0, powers), **options) ** (1.0 / ord)
-    return np.where(none if keepdims else none.reshape(out.shape), 0.0, out)[()]
+    total = np.sum(np.where(none, 1.0, powers), **options)
+    out = total ** (1.0 / ord)
+    found = np.where(none if keepdims else none.reshape(out.shape), 0.0, out)[()]
+    return found.astype(total.dtype, copy=False)  # NumPy 1: float32 ** 0.5 is float64
 
 
 def _flattened(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
