@@ -40,8 +40,8 @@ def value_and_grad(
     What `vjp` gives, in one go: memory is freed while the walk goes back.
 
     >>> import numpy as np
-    >>> value_and_grad(lambda x: (x**2,), [np.float64(3.0)])[1]
-    (6.0,)
+    >>> print(*value_and_grad(lambda x: (x**2,), [np.float64(3.0)])[1])
+    6.0
     """
     return reverse.value_and_grad(f, primals, TracedArray)
 
@@ -52,7 +52,8 @@ def jvp(
     """Outputs of ``f(*primals)`` and their tangents; ``None``: an output does not move.
 
     >>> import numpy as np
-    >>> jvp(lambda x: (x**2,), [np.float64(3.0)], [np.float64(0.5)])
-    ((9.0,), (3.0,))
+    >>> outputs, moved = jvp(lambda x: (x**2,), [np.float64(3.0)], [np.float64(0.5)])
+    >>> print(*outputs, *moved)
+    9.0 3.0
     """
     return forward.jvp(f, primals, tangents, TracedArray)

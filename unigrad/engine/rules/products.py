@@ -106,12 +106,19 @@ def _linalg_matmul(x1: Any, x2: Any, /) -> Any:
 _DOT = Rule("dot", [_pull_matmul_left, _pull_matmul_right], multilinear=True)
 
 
+def _scaled(a: Any, b: Any) -> Any:
+    """``a * b`` in the dtype of products, which goes by types: 2.0 is a float64."""
+    a, b = arrayed(a), arrayed(b)
+    dtype = np.promote_types(a.dtype, b.dtype)
+    return np.multiply(a.astype(dtype, copy=False), b.astype(dtype, copy=False))
+
+
 @composite("dot")
 def _dot(a: Any, b: Any, out: Any = None) -> Any:
     refuse("dot", {"out": out})
     n, m = len(shape_of(a)), len(shape_of(b))
     if n == 0 or m == 0:
-        return np.multiply(a, b)
+        return _scaled(a, b)
     if n == 1 or m <= 2:
         return apply(_DOT, np.dot, (a, b))
     return np.tensordot(a, b, axes=(-1, -2))
@@ -126,7 +133,7 @@ def _vdot(a: Any, b: Any, /) -> Any:
 def _inner(a: Any, b: Any, /) -> Any:
     n, m = len(shape_of(a)), len(shape_of(b))
     if n == 0 or m == 0:
-        return np.multiply(a, b)
+        return _scaled(a, b)
     if m == 1:
         return apply(_DOT, np.dot, (a, b))
     return np.tensordot(a, b, axes=(-1, -1))
