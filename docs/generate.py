@@ -2,7 +2,7 @@
 
 ``python docs/generate.py`` runs on the installed frameworks and needs all five;
 with ``--declared`` only what adapters declare is looked at. ``--check`` writes nothing and fails
-where a file is out of date.
+where a file is out of date. ``--pictures`` draws with matplotlib. MXNet's: `generate_mxnet`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 KINKS = ROOT / "docs" / "kinks.md"
 README = ROOT / "README.md"
 BACKENDS = ROOT / "docs" / "backends.md"
+MXNET_OPERATORS = ROOT / "docs" / "mxnet_operators.md"
+CURVATURE = ROOT / "docs" / "curvature_gluon.md"
 
 TITLES = {
     "numpy": "NumPy",
@@ -268,19 +270,6 @@ gives; only undefined derivatives are pinned.
 """
 
 
-def refused_operators() -> str:
-    """MXNet's operators that the adapter refuses to differentiate, one row for each reason."""
-    wrong = importlib.import_module("unigrad_mxnet.wrong_gradients")
-    grouped: dict[tuple[str, str], list[str]] = {}
-    for name, cases in sorted(wrong.WRONG.items()):
-        for case in cases:
-            always = case.when is wrong._always and case.inputs is None
-            names = grouped.setdefault((case.reason, case.instead), [])
-            names.append(f"`{name}`" if always else f"`{name}` \\*")
-    rows = [[", ".join(names), *why] for why, names in grouped.items()]
-    return table(["operator", "why", "instead"], rows)
-
-
 def with_table(page: Path, name: str, text: str) -> str:
     """The page with a table between its markers."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
@@ -294,12 +283,20 @@ def declared_pages() -> dict[Path, str]:
     """Pages with tables of what adapters declare; MXNet's only where it is installed."""
     pages = {README: with_table(README, "capabilities", capability_table())}
     if ug.backends()["mxnet"].installed:
-        pages[BACKENDS] = with_table(BACKENDS, "mxnet", refused_operators())
+        of_mxnet = importlib.import_module("generate_mxnet")
+        refused = table(["operator", "why", "instead"], of_mxnet.refused_operators())
+        pages[BACKENDS] = with_table(BACKENDS, "mxnet", refused)
+        pages[MXNET_OPERATORS] = of_mxnet.operators_page(table)
+        measured = table(["function", "order", "MXNet's own", "unigrad"], of_mxnet.pitfalls())
+        pages[CURVATURE] = with_table(CURVATURE, "pitfalls", measured)
     return pages
 
 
 def main(arguments: list[str]) -> int:
     """Write the files, or with ``--check`` compare them."""
+    if "--pictures" in arguments:
+        of_mxnet = importlib.import_module("generate_mxnet")
+        of_mxnet.draw_curvature(CURVATURE, CURVATURE.with_suffix(".png"))
     pages = declared_pages()
     if "--declared" not in arguments:
         pages[KINKS] = kinks_page()

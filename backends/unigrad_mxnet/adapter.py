@@ -1,4 +1,7 @@
-"""MXNet 1.9.1, exact at first order: its own autograd on fresh arrays, watched by `recording`.
+"""MXNet 1.9.1: its own autograd on fresh arrays at first order, the engine beyond that.
+
+What MXNet records is watched by `watching`; where its own derivative would be wrong or missing,
+the engine differentiates what was noted (`second_order`).
 
 Both array classes are served, ``mx.np.ndarray`` and ``mx.nd.NDArray``; a result has the class of
 its leaf. ``mx.nd`` has no 0-d arrays, so its shape (1,) counts as the scalar. NumPy shape
@@ -13,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from unigrad.backend import Array, Backend, FlatFunction, Pullback
-from unigrad_mxnet import models, namespace, spec
+from unigrad.backend import Array, Backend, FlatFunction, HvpMethod, Pullback, Pushforward
+from unigrad_mxnet import models, namespace, spec, watching
 from unigrad_mxnet.arrays import (
     as_class,
     constant,
@@ -26,10 +29,13 @@ from unigrad_mxnet.arrays import (
 from unigrad_mxnet.creation import supported
 from unigrad_mxnet.framework import mx
 from unigrad_mxnet.kernels import conv2d
-from unigrad_mxnet.recording import names_in, recording, refuse_if_recording
+from unigrad_mxnet.recording import Recording, current, names_in, recording, refuse_if_recording
 from unigrad_mxnet.rules import apply_rule
+from unigrad_mxnet.second_order import Exact
 
 __all__ = ["MxnetBackend"]
+
+watching.install()
 
 
 class MxnetBackend(Backend):
@@ -107,20 +113,21 @@ class MxnetBackend(Backend):
     # ---------------------------------------------------------------- derivatives
 
     def vjp(self, f: FlatFunction, primals: Sequence[Array]) -> tuple[tuple[Array, ...], Pullback]:
-        refuse_if_recording("a derivative")
-        with semantics(*primals):
-            leaves = [_dense(x).copy() for x in primals]
-            for x in leaves:
-                x.attach_grad()
-            training = mx.autograd.is_training()
-            with new_arrays_like(leaves), recording(leaves) as record:
-                recorded = tuple(f(*leaves))
-            outputs = tuple(y.copy() for y in recorded)
-            reached = [names_in(y) if "float" in self.dtype(y) else frozenset() for y in recorded]
-            names = [mx.autograd.get_symbol(x).name for x in leaves]
+        run = _Run(f, primals)
+        if run.record.exact:
+            return run.outputs, run.exact().vjp(primals, run.outputs, run.outer)
+        return run.outputs, self._pullback(run)
+
+    def _pullback(self, run: _Run) -> Pullback:
+        """The pullback that MXNet gives."""
+        leaves, recorded = run.leaves, run.recorded
+        reached = [names_in(y) if "float" in self.dtype(y) else frozenset() for y in recorded]
+        names = [mx.autograd.get_symbol(x).name for x in leaves]
 
         def pullback(cotangents: Sequence[Array | None]) -> tuple[Array | None, ...]:
             refuse_if_recording("a pullback")
+            if current() is not None:  # the derivative around it needs more than MXNet's
+                return run.exact().vjp(leaves, run.outputs, None)(cotangents)
             with numpy_semantics():  # for mx.nd too: xp computes on 0-d arrays inside
                 heads = [
                     (y, as_class(c, y), found)
@@ -136,14 +143,14 @@ class MxnetBackend(Backend):
                         [leaves[k] for k in asked],
                         head_grads=[c for _, c, _ in heads],
                         retain_graph=True,
-                        train_mode=training,
+                        train_mode=run.training,
                     )
                     for k, g in zip(asked, found, strict=True):
                         grads[k] = as_class(_dense(g), leaves[k])
-                    record.raise_failures(found)
+                    run.record.raise_failures(found)
                 return tuple(grads)
 
-        return outputs, pullback
+        return pullback
 
     def value_and_grad(
         self, f: FlatFunction, primals: Sequence[Array]
@@ -154,8 +161,26 @@ class MxnetBackend(Backend):
     def jvp(
         self, f: FlatFunction, primals: Sequence[Array], tangents: Sequence[Array | None]
     ) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
-        with semantics(*primals):
-            return super().jvp(f, primals, tangents)
+        run = _Run(f, primals, exact=True)
+        return run.outputs, run.exact().jvp(primals, tangents, run.outputs, run.outer)
+
+    def linearize(
+        self, f: FlatFunction, primals: Sequence[Array]
+    ) -> tuple[tuple[Array, ...], Pushforward]:
+        run = _Run(f, primals, exact=True)
+        return run.outputs, run.exact().linearize(primals, run.outputs, run.outer)
+
+    def hvp(
+        self,
+        f: FlatFunction,
+        primals: Sequence[Array],
+        tangents: Sequence[Array],
+        method: HvpMethod,
+    ) -> tuple[tuple[Array, ...], tuple[Array | None, ...], tuple[Array | None, ...]]:
+        run = _Run(f, primals, exact=True)
+        forward = method == "forward_over_reverse"
+        grads, products = run.exact().hvp(primals, tangents, run.outputs, run.outer, forward)
+        return run.outputs, grads, products
 
     def custom_vjp(
         self,
@@ -170,6 +195,33 @@ class MxnetBackend(Backend):
 
     def functional(self, model: Any) -> tuple[Callable[..., Any], dict[str, Array]] | None:
         return models.functional(model)
+
+
+class _Run:
+    """One call of a function on fresh arrays, recorded.
+
+    Args:
+        exact: MXNet's own derivative will not do.
+    """
+
+    def __init__(self, f: FlatFunction, primals: Sequence[Array], exact: bool = False) -> None:
+        refuse_if_recording("a derivative")
+        self.outer: Recording | None = current()
+        self.training = mx.autograd.is_training()
+        with semantics(*primals):
+            with mx.autograd.pause(train_mode=self.training):
+                self.leaves = [_dense(x).copy() for x in primals]
+                for x in self.leaves:
+                    x.attach_grad()
+            exact = exact or self.outer is not None
+            with new_arrays_like(self.leaves), recording(self.leaves, exact) as self.record:
+                self.recorded = tuple(f(*self.leaves))
+            with mx.autograd.pause(train_mode=self.training):
+                self.outputs = tuple(y.copy() for y in self.recorded)
+
+    def exact(self) -> Exact:
+        """The function as a graph."""
+        return Exact(self.record, self.leaves, self.recorded, self.outputs)
 
 
 def _dense(x: Array) -> Array:

@@ -258,7 +258,7 @@ def _factorized(
         x, *outputs = residuals
         return [backward(x, outputs, cotangents)]
 
-    return apply_rule(forward, rule, [x])
+    return apply_rule(forward, rule, [x], compute)
 
 
 def _t(x: Any) -> Any:
@@ -301,7 +301,7 @@ def solve(x1: Any, x2: Any, /) -> Any:
         w = solve(_t(a), cotangents[0])
         return [_summed_to(-_mn.matmul(w, _t(x)), a.shape), _summed_to(w, b.shape)]
 
-    (y,) = apply_rule(forward, rule, [a, columns])
+    (y,) = apply_rule(forward, rule, [a, columns], lambda a, b: (np.linalg.solve(a, b),))
     return y.reshape(y.shape[:-1]) if vector else y
 
 

@@ -17,6 +17,7 @@ from unigrad.errors import ShapeError, UnsupportedError
 from unigrad_mxnet.arrays import as_class, is_np, overwrite, semantics
 from unigrad_mxnet.framework import mx
 from unigrad_mxnet.recording import Recording, current, names_in
+from unigrad_mxnet.second_order import noted_rule
 
 __all__ = ["apply_rule"]
 
@@ -44,8 +45,28 @@ _kept: dict[int, tuple[Any, ...]] = {}
 _keys = itertools.count()
 
 
-def apply_rule(forward: Forward, backward: Backward, primals: Sequence[Any]) -> tuple[Any, ...]:
-    """Outputs of ``forward``, recorded with ``backward`` as their derivative."""
+def apply_rule(
+    forward: Forward,
+    backward: Backward,
+    primals: Sequence[Any],
+    values: Callable[..., Sequence[Any]] | None = None,
+) -> tuple[Any, ...]:
+    """Outputs of ``forward``, recorded with ``backward`` as their derivative.
+
+    Args:
+        values: the same function in plain NumPy, where it has one.
+    """
+    found = current()
+    if found is None:
+        return _applied(forward, backward, primals)
+    if values is None:
+        return noted_rule(lambda f: _applied(f, backward, primals), forward, backward, primals)
+    outputs = _applied(forward, backward, primals)
+    found.note("a function of NumPy's", lambda: lambda xs: values(*xs), primals, outputs)
+    return outputs
+
+
+def _applied(forward: Forward, backward: Backward, primals: Sequence[Any]) -> tuple[Any, ...]:
     is_recording = mx.autograd.is_recording()
     made, residuals = forward(*[x.detach() for x in primals] if is_recording else primals)
     if is_recording:

@@ -1,9 +1,10 @@
 """Operators of MXNet 1.9.1 whose own first derivative is wrong, and what to use instead.
 
 While unigrad records, a call of one of these on an array that the derivative reaches is refused,
-because MXNet itself would go on in silence. Names are those of MXNet's operator registry. Found by
-comparing native gradients with central differences, operator by operator, in both precisions and
-on memory that held something else before.
+or computed by the engine where it has a translation: MXNet itself would go on in silence. Names
+are those of MXNet's operator registry. Found by comparing native gradients with differences and
+with the engine's, operator by operator and input by input, in both precisions and on memory that
+held something else before.
 """
 
 from __future__ import annotations
@@ -18,7 +19,15 @@ import numpy as np
 from unigrad_mxnet.arrays import peek
 from unigrad_mxnet.framework import mx
 
-__all__ = ["CONSTANT", "RUNNING_STATISTICS", "TRAINING_FORWARD", "WRONG", "Wrong"]
+__all__ = [
+    "CONSTANT",
+    "RANDOM",
+    "RUNNING_STATISTICS",
+    "TRAINING_FORWARD",
+    "UNRECORDED",
+    "WRONG",
+    "Wrong",
+]
 
 Attributes = Mapping[str, str]
 When = Callable[[Attributes, Sequence[Any]], bool]
@@ -37,12 +46,14 @@ class Wrong:
         instead: what to type.
         when: whether a call with these attributes and inputs is affected.
         inputs: the inputs whose derivative is wrong; by default all.
+        unless: an input; if it is differentiated too, all is right.
     """
 
     reason: str
     instead: str
     when: When = _always
     inputs: tuple[int, ...] | None = None
+    unless: int | None = None
 
 
 # -------------------------------------------------------------------- when
@@ -50,6 +61,10 @@ class Wrong:
 
 def _float64(attributes: Attributes, arrays: Sequence[Any]) -> bool:
     return any(np.dtype(a.dtype) == np.float64 for a in arrays)
+
+
+def _float32(attributes: Attributes, arrays: Sequence[Any]) -> bool:
+    return not _float64(attributes, arrays)
 
 
 def _is(name: str, *values: str, default: str = "") -> When:
@@ -60,6 +75,10 @@ def _both(one: When, other: When) -> When:
     return lambda attributes, arrays: one(attributes, arrays) and other(attributes, arrays)
 
 
+def _not(one: When) -> When:
+    return lambda attributes, arrays: not one(attributes, arrays)
+
+
 def _tuple(attributes: Attributes, name: str) -> tuple[int, ...]:
     value = ast.literal_eval(attributes.get(name, "()"))
     return (value,) if isinstance(value, int) else tuple(value or ())
@@ -68,6 +87,10 @@ def _tuple(attributes: Attributes, name: str) -> tuple[int, ...]:
 def _dilated_and_strided(attributes: Attributes, arrays: Sequence[Any]) -> bool:
     dilate, stride = _tuple(attributes, "dilate"), _tuple(attributes, "stride")
     return any(d > 1 for d in dilate) and any(s > 1 for s in stride)
+
+
+def _vector(attributes: Attributes, arrays: Sequence[Any]) -> bool:
+    return len(arrays[1].shape) == 1
 
 
 def _odd_turn(attributes: Attributes, arrays: Sequence[Any]) -> bool:
@@ -134,7 +157,7 @@ def _uses_statistics(attributes: Attributes, arrays: Sequence[Any]) -> bool:
     return not training or attributes.get("use_global_stats", "False") in ("True", "1")
 
 
-_TRUE = ("True", "1")
+_TRUE, _FALSE = ("True", "1"), ("False", "0")
 _NUMPY = "ug.asarray(tree, backend='numpy') to compute it there"
 
 # -------------------------------------------------------------------- what
@@ -152,6 +175,15 @@ def _unlike(instead: str, when: When = _always) -> Wrong:
     return Wrong("its own gradient is wrong", instead, when)
 
 
+def _alone(place: int, unless: int, instead: str, when: When = _always) -> Wrong:
+    reason = "its own gradient is memory that nobody wrote if no other input is differentiated"
+    return Wrong(reason, instead, when, (place,), unless)
+
+
+def _raises(when: When = _always) -> Wrong:
+    return Wrong("MXNet has no derivative of it", "other operators in its place", when)
+
+
 _STATISTICS = (
     _zero(
         "mx.nd.broadcast_div(x - mean, mx.nd.sqrt(variance + eps)), written out",
@@ -165,6 +197,25 @@ _STATISTICS = (
     ),
 )
 _SAMPLE = _zero("location + scale * noise, with noise drawn at fixed parameters")
+_SINGLE_SAMPLE = Wrong(
+    "it draws in float32 only",
+    "location + scale * noise, with noise drawn at fixed parameters",
+    _float64,
+)
+_SHUFFLED = Wrong("MXNet has no derivative of it", "x[indices], with shuffled indices")
+_ZERO_SAMPLES = """
+    _sample_uniform _sample_normal _sample_gamma _sample_exponential _sample_poisson
+    _sample_negative_binomial _sample_generalized_negative_binomial _sample_multinomial
+    _npi_uniform _npi_uniform_n _npi_gamma _npi_powerd _npi_multinomial _npi_choice
+"""
+_SINGLE_SAMPLES = """
+    _npi_normal _npi_normal_n _npi_exponential _npi_gumbel _npi_logistic _npi_pareto _npi_rayleigh
+    _npi_weibull
+"""
+_SHUFFLES = "_shuffle _npi_shuffle"
+RANDOM: frozenset[str] = frozenset(f"{_ZERO_SAMPLES} {_SINGLE_SAMPLES} {_SHUFFLES}".split())
+"""Operators that draw at random, at parameters or of an array."""
+
 _EIGEN = _zero("xp.linalg.eigh(x), for a symmetric matrix")
 _IMAGE = _unlike("array indexing and arithmetic on x")
 _UNTRIED = Wrong("its own gradient is not known to be right", "mx.nd.BlockGrad(x) around its input")
@@ -205,25 +256,38 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
             "returned=False, and weights.sum() beside it",
             _is("returned", *_TRUE),
         ),
+        _unlike("x.mean()", _is("weighted", *_FALSE)),
     ),
+    **dict.fromkeys(_ZERO_SAMPLES.split(), (_SAMPLE,)),
+    **dict.fromkeys(_SINGLE_SAMPLES.split(), (_SINGLE_SAMPLE,)),
+    **dict.fromkeys(_SHUFFLES.split(), (_SHUFFLED,)),
+    # memory that nobody wrote
+    "FullyConnected": (_alone(2, 1, "mx.nd.dot(x, weight.T) + bias", _float32),),
+    "_contrib_interleaved_matmul_selfatt_valatt": (_alone(1, 0, "mx.nd.batch_dot"),),
+    "_contrib_interleaved_matmul_encdec_qk": (_alone(1, 0, "mx.nd.batch_dot"),),
+    "_npi_polyval": (_alone(1, 0, "the sum of the powers"),),
+    "_npi_ediff1d": (_alone(1, 0, "mx.np.concatenate"), _alone(2, 0, "mx.np.concatenate")),
+    # missing
     **dict.fromkeys(
         (
-            "_sample_uniform",
-            "_sample_normal",
-            "_sample_gamma",
-            "_sample_exponential",
-            "_sample_poisson",
-            "_sample_negative_binomial",
-            "_sample_generalized_negative_binomial",
-            "_sample_multinomial",
-            "_npi_uniform",
-            "_npi_uniform_n",
-            "_npi_gamma",
-            "_npi_powerd",
-            "_npi_multinomial",
+            "_grad_add",
+            "_npi_copysign_scalar",
+            "_npi_delete",
+            "_npi_insert_scalar",
+            "_npi_insert_slice",
+            "_npi_insert_tensor",
+            "_npi_rcopysign_scalar",
+            "_slice_assign",
+            "_slice_assign_scalar",
+            "argmax_channel",
+            "batch_take",
+            "fill_element_0index",
+            "khatri_rao",
         ),
-        (_SAMPLE,),
+        (_raises(),),
     ),
+    "_npi_pad": (_raises(_not(_is("mode", "constant", default="constant"))),),
+    "_npi_solve": (_raises(_vector),),
     # wrong
     "_npi_where_lscalar": (
         _unlike("xp.where(c, x, y), or mx.np.where(c, mx.np.full_like(y, x), y)"),
@@ -241,7 +305,17 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
     ),
     "_npi_einsum": (_unlike("xp.einsum(subscripts, ...)", _repeated_or_broadcast),),
     "scatter_nd": (_unlike("distinct indices", _repeated_indices),),
-    "Deconvolution": (_unlike("dilate=1 or stride=1", _dilated_and_strided),),
+    "Deconvolution": (
+        _unlike("dilate=1 or stride=1", _dilated_and_strided),
+        Wrong("its kernel fails in mx.autograd.grad", "float64 arrays", _float32),
+    ),
+    "Pooling": (
+        _unlike(
+            "pooling_convention='valid'",
+            _both(_both(_float32, _is("pool_type", "avg")), _is("pooling_convention", "full")),
+        ),
+    ),
+    "SoftmaxOutput": (_unlike("out_grad=False", _is("out_grad", *_TRUE)),),
     "SequenceLast": (_unlike("x[-1]", _is("use_sequence_length", "False", "0", default="False")),),
     "_contrib_hawkesll": (_unlike(_NUMPY),),
     "_image_flip_left_right": (_IMAGE,),
@@ -275,7 +349,8 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
     "erfinv": (_single("float32 arrays, or " + _NUMPY),),
     "gamma": (_single("float32 arrays, or " + _NUMPY),),
     "gammaln": (_single("float32 arrays, or " + _NUMPY),),
-    "RNN": (_single("an unrolled RNNCell", _both(_float64, _is("mode", "rnn_relu"))),),
+    "RNN": (_unlike("an unrolled RNNCell, or float32 arrays", _float64),),
+    "_contrib_BilinearResize2D": (_single("float32 arrays"),),
     "_random_pdf_gamma": (_single("float32 arrays, or the density written out"),),
     "_random_pdf_dirichlet": (_single("float32 arrays, or the density written out"),),
     # not tried, for want of a case, a CPU kernel or a meaning
@@ -307,6 +382,9 @@ _CONSTANT = """
     _unravel_index _histogram _npi_full_like _npi_argmax _npi_argmin _npi_around _npi_ceil
     _npi_fix _npi_floor _npi_rint _npi_sign _npi_trunc _npi_logical_not _npi_isnan _npi_isinf
     _npi_isfinite _npi_isposinf _npi_isneginf _npx_nonzero _np_all _np_any _npi_bernoulli
+    _random_uniform_like _random_normal_like _random_gamma_like _random_exponential_like
+    _random_poisson_like _random_negative_binomial_like
+    _random_generalized_negative_binomial_like
     _contrib_arange_like _contrib_index_array _contrib_allclose
     broadcast_equal broadcast_not_equal broadcast_greater broadcast_greater_equal broadcast_lesser
     broadcast_lesser_equal broadcast_logical_and broadcast_logical_or broadcast_logical_xor
@@ -329,6 +407,9 @@ RUNNING_STATISTICS: dict[str, int] = {
     "_contrib_BatchNormWithReLU": 2,
 }
 """Operators that write into their last inputs in the backward pass, and how many those are."""
+
+UNRECORDED: frozenset[str] = frozenset({"_npi_copysign_scalar", "_npi_rcopysign_scalar"})
+"""Operators that MXNet cannot even record."""
 
 TRAINING_FORWARD: frozenset[str] = frozenset({"Pooling"})
 """Operators whose value is the same in both modes, but whose float32 gradient is memory that

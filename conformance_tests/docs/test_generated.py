@@ -55,7 +55,7 @@ def check(*options: str) -> None:
 
 
 def test_tables_of_what_is_declared_are_up_to_date() -> None:
-    """The capabilities in README.md, and the refused operators in docs/backends.md."""
+    """The capabilities in README.md, and what the pages say of MXNet's operators."""
     check("--declared")
 
 

@@ -1,0 +1,287 @@
+"""What a function did on MXNet arrays, noted call by call, and computed again in plain NumPy.
+
+`Notes` are taken while the function runs; they tell arrays apart by their handles in MXNet. A
+`Graph` made of them is a function in plain NumPy, which the engine differentiates to any order.
+Its constants are copies: what is written into the arrays later does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from unigrad.errors import HigherOrderError
+from unigrad_mxnet.arrays import peek
+from unigrad_mxnet.framework import mx
+from unigrad_mxnet.operators import OPERATORS, Attributes
+from unigrad_mxnet.wrong_gradients import RANDOM, WRONG
+
+__all__ = ["Graph", "Notes", "Run", "Token", "plain", "translated", "translated_symbol"]
+
+Run: TypeAlias = "Callable[[list[Any]], Sequence[Any]]"
+"""The results of a call, in plain NumPy, from its inputs."""
+
+Kind: TypeAlias = "tuple[tuple[int, ...], np.dtype[Any]]"
+
+
+class Token:
+    """A linear map that an inner derivative gave, as the graphs around it see it."""
+
+    __slots__ = ("apply",)
+
+    def __init__(self, apply: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
+        self.apply = apply
+
+
+def translated(
+    name: str, keys: Sequence[str], values: Sequence[Any], training: bool, place: str = ""
+) -> Run:
+    """MXNet's operator of this name as a function in plain NumPy.
+
+    Args:
+        place: where it was called.
+
+    Raises:
+        HigherOrderError: if there is no translation.
+    """
+    translation = OPERATORS.get(name)
+    if translation is None:
+        raise HigherOrderError(
+            f"a derivative was asked for that needs MXNet's operator {name!r}{place} in plain "
+            f"NumPy, and {_instead(name)}"
+        )
+    attributes = Attributes({k: str(v) for k, v in zip(keys, values, strict=True)})
+    return lambda xs: translation(xs, attributes, training)
+
+
+def _instead(name: str) -> str:
+    if name in RANDOM:
+        return (
+            f"what it draws cannot be drawn again; type: {WRONG[name][0].instead}, so that it "
+            f"does not depend on what is differentiated"
+        )
+    return (
+        f"there is no translation of it; write the function with other operators, or add one: "
+        f"@unigrad_mxnet.translation({name!r}) above a function (inputs, attributes, training) "
+        f"-> list of outputs that is written in NumPy"
+    )
+
+
+def translated_symbol(
+    graph: dict[str, Any], names: Sequence[str], training: bool, is_np: bool
+) -> Run:
+    """The graph of a hybridized block as a function in plain NumPy of the inputs ``names``."""
+    nodes = []
+    for node in graph["nodes"]:
+        given = {k: v for k, v in node.get("attrs", {}).items() if not k.startswith("__")}
+        run = (
+            None
+            if node["op"] == "null"
+            else translated(node["op"], list(given), list(given.values()), training)
+        )
+        nodes.append((node["name"], run, [(i, k) for i, k, *_ in node["inputs"]]))
+    heads = [(i, k) for i, k, *_ in graph["heads"]]
+
+    def evaluate(xs: list[Any]) -> list[Any]:
+        known = dict(zip(names, xs, strict=True))
+        values: list[Sequence[Any]] = []
+        for name, run, inputs in nodes:
+            if run is None:
+                values.append((known[name],))
+                continue
+            found = run([values[i][k] for i, k in inputs])
+            # mx.nd has no 0-d arrays
+            values.append(found if is_np else [y if y.ndim else y.reshape(1) for y in found])
+        return [values[i][k] for i, k in heads]
+
+    return evaluate
+
+
+@dataclass
+class _Call:
+    """One call: who computes it, from which slots, into which."""
+
+    name: str
+    make: Callable[[], Run]
+    inputs: list[int]
+    outputs: list[int]
+    run: Run = field(init=False)
+    kinds: list[Kind | None] = field(init=False)
+
+
+class Notes:
+    """The calls of one recording whose results depend on a leaf, of it or of one around it.
+
+    Attributes:
+        leaves: slots of the differentiated arrays.
+        constants: by slot, arrays that no call noted here has made.
+    """
+
+    def __init__(self, leaves: Sequence[Any]) -> None:
+        self.constants: dict[int, Any] = {}
+        self._known: dict[int, int] = {}
+        self._kept: dict[int, Any] = {}
+        self._kinds: dict[int, Kind] = {}
+        self._moving: set[int] = set()
+        self._calls: list[_Call] = []
+        self._count = 0
+        self.leaves = [self._new(x) for x in leaves]
+        self._moving.update(self.leaves)
+
+    def _new(self, x: Any) -> int:
+        slot = self._count
+        self._count += 1
+        self._known[_key(x)] = slot
+        self._kept[slot] = x
+        return slot
+
+    def slot(self, x: Any) -> int:
+        """The slot of ``x``, a constant if no call has made it."""
+        found = self._known.get(_key(x))
+        if found is None:
+            found = self._new(x)
+            self.constants[found] = x
+        return found
+
+    def moves(self, x: Any) -> bool:
+        """Whether ``x`` depends on a leaf."""
+        return self._known.get(_key(x)) in self._moving
+
+    def moving(self) -> list[Any]:
+        """The arrays at hand that depend on a leaf."""
+        return [self._kept[s] for s in self._known.values() if s in self._moving]
+
+    def note(
+        self, name: str, make: Callable[[], Run], inputs: Sequence[Any], outputs: Sequence[Any]
+    ) -> None:
+        """Note a call; ``make`` gives what computes it in NumPy, if that is ever needed."""
+        sources = [self.slot(x) for x in inputs]
+        targets = [self._new(y) for y in outputs]
+        self._moving.update(targets)
+        self._calls.append(_Call(name, make, sources, targets))
+
+    def note_view(self, of: int, view: int, run: Run, shape: tuple[int, ...]) -> None:
+        """Note that the array of handle ``view`` was made of ``of``, in MXNet's own library."""
+        source = self._known[of]
+        slot = self._count
+        self._count += 1
+        self._known[view] = slot
+        self._kinds[slot] = shape, np.dtype(np.void)
+        self._moving.add(slot)
+        self._calls.append(_Call("view", lambda: run, [source], [slot]))
+
+    def alias(self, of: int, other: int) -> None:
+        """Note that ``other`` is one more handle of the array of handle ``of``."""
+        self._known[other] = self._known[of]
+
+    def handle_moves(self, handle: int) -> bool:
+        return self._known.get(handle) in self._moving
+
+    def forget(self, handle: int) -> bool:
+        """The array of this handle is about to be written: what it was, if used, is kept."""
+        slot = self._known.pop(handle, None)
+        if slot is None or slot not in self.constants:
+            return False
+        self.constants[slot] = self._kept[slot] = _copied(self._kept[slot])
+        return True
+
+    def freed(self, handle: int) -> None:
+        self._known.pop(handle, None)
+
+    def graph(self, outputs: Sequence[Any]) -> Graph:
+        """The graph of these outputs; what they do not depend on is left out.
+
+        Raises:
+            HigherOrderError: if one of its operators has no translation.
+        """
+        results = [self.slot(y) for y in outputs]
+        needed = set(results)
+        calls: list[_Call] = []
+        for call in reversed(self._calls):
+            if needed.isdisjoint(call.outputs):
+                continue
+            needed.update(call.inputs)
+            call.run = call.make()
+            call.kinds = [self._kind(s) for s in call.outputs]
+            calls.append(call)
+        calls.reverse()
+        free = [s for s in self.constants if s in needed]
+        arrays = [self.constants[s] for s in free]
+        return Graph(calls, self.leaves, free, results, self._count, arrays)
+
+    def _kind(self, slot: int) -> Kind | None:
+        if slot in self._kinds:
+            return self._kinds[slot]
+        x = self._kept[slot]
+        if isinstance(x, Token):
+            return None
+        return tuple(x.shape), np.dtype(x.dtype)
+
+
+@dataclass
+class Graph:
+    """A function in plain NumPy.
+
+    Attributes:
+        arrays: its constants, in MXNet.
+    """
+
+    calls: list[_Call]
+    leaves: list[int]
+    free: list[int]
+    results: list[int]
+    count: int
+    arrays: list[Any]
+
+    def constants(self) -> list[Any]:
+        """The values of the constants now, copied."""
+        return [plain(x) for x in self.arrays]
+
+    def __call__(self, leaves: Sequence[Any], constants: Sequence[Any]) -> list[Any]:
+        values: list[Any] = [None] * self.count
+        for slot, x in zip(self.leaves, leaves, strict=True):
+            values[slot] = np.asarray(x) if type(x) is float else x  # the engine's seed is one
+        for slot, x in zip(self.free, constants, strict=True):
+            values[slot] = x
+        for call in self.calls:
+            found = call.run([values[s] for s in call.inputs])
+            for slot, y, kind in zip(call.outputs, found, call.kinds, strict=False):
+                values[slot] = y if kind is None else _fitted(y, kind, call.name)
+        return [values[s] for s in self.results]
+
+
+def _fitted(y: Any, kind: Kind, name: str) -> Any:
+    """A result in the shape and dtype that MXNet gave: it has no 0-d arrays in ``mx.nd``."""
+    shape, dtype = kind
+    if y.shape != shape:
+        if int(np.prod(y.shape)) != int(np.prod(shape)):
+            raise HigherOrderError(
+                f"the translation of MXNet's operator {name!r} gave the shape {y.shape} where "
+                f"MXNet gives {shape}; compute on another backend: "
+                f"ug.asarray(tree, backend='numpy'), and please report it"
+            )
+        y = np.reshape(y, shape)
+    if y.dtype != dtype and dtype.kind != "V":
+        y = y.astype(dtype)
+    return y
+
+
+def plain(x: Any) -> Any:
+    """The values of an array, never to be written again; of a token, its map."""
+    if isinstance(x, Token):
+        return x.apply
+    values = peek(x)
+    values.flags.writeable = False  # the engine keeps such constants as they are
+    return values
+
+
+def _key(x: Any) -> int:
+    return -id(x) if isinstance(x, Token) else x.handle.value or 0
+
+
+def _copied(x: Any) -> Any:
+    with mx.autograd.pause(train_mode=mx.autograd.is_training()):
+        return x.copy()
