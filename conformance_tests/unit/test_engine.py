@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -389,6 +390,22 @@ def test_a_large_constant_written_before_the_pullback_is_refused():
     data[:] = data[::-1].copy()
     with pytest.raises(TracingError, match=r"shape \(400, 500\).*written in place"):
         pullback(1.0)
+
+
+def test_a_tape_keeps_only_what_rules_will_read() -> None:
+    def layers(x: Any) -> list[Any]:
+        for _ in range(10):
+            x = np.tanh(x * 2.0 + 1.0)
+        return [np.sum(x)]
+
+    x = np.ones(10_000)
+    tracemalloc.start()
+    _, pullback = vjp(layers, [x])
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 10.5 * x.nbytes  # one array for each layer: the answers of tanh
+    assert peak < 14 * x.nbytes
+    assert pullback([np.float64(1.0)])[0].shape == x.shape
 
 
 def test_a_small_constant_may_be_reused_as_a_buffer():

@@ -51,8 +51,8 @@ ufunc("add", lambda g, ans, x, y, **_: g, lambda g, ans, x, y, **_: g, linear=Tr
 ufunc("subtract", lambda g, ans, x, y, **_: g, lambda g, ans, x, y, **_: -g, linear=True)
 ufunc(
     "multiply",
-    lambda g, ans, x, y, **_: g * (y if ans.dtype.kind == "f" else conjugate(y)),
-    lambda g, ans, x, y, **_: g * (x if ans.dtype.kind == "f" else conjugate(x)),
+    lambda g, ans, x, y, **_: g * (y if g.dtype.kind == "f" else conjugate(y)),
+    lambda g, ans, x, y, **_: g * (x if g.dtype.kind == "f" else conjugate(x)),
     multilinear=True,
 )
 elementwise("divide", lambda ans, x, y: 1.0 / y, lambda ans, x, y: -ans / y)
