@@ -18,6 +18,7 @@ __all__ = [
     "check_dtype_is_kept",
     "check_to_second_order",
     "directions",
+    "drawn",
     "gradient",
     "real_inner",
     "slope",
@@ -35,9 +36,8 @@ def gradient(f: Any, x: Any) -> Any:
     return np.zeros_like(x) if g is None else g
 
 
-def slope(f: Any, x: Any, v: Any) -> Any:
+def slope(f: Any, x: Any, v: Any, step: float = 1e-3) -> Any:
     """The derivative along ``v``, by differences of fourth order."""
-    step = 1e-3
     h = [f(x + k * step * v) for k in (1, -1, 2, -2)]
     return (8 * (h[0] - h[1]) - (h[2] - h[3])) / (12 * step)
 
@@ -45,12 +45,13 @@ def slope(f: Any, x: Any, v: Any) -> Any:
 def directions(seed: str) -> Callable[[Any], Any]:
     """Random arrays, each like the one it is given."""
     rng = np.random.default_rng(zlib.crc32(seed.encode()))
+    return lambda like: drawn(rng, like)
 
-    def direction(like: Any) -> Any:
-        v = rng.uniform(-0.5, 0.5, np.shape(like))
-        return v + 1j * rng.uniform(-0.5, 0.5, np.shape(like)) if np.iscomplexobj(like) else v
 
-    return direction
+def drawn(rng: np.random.Generator, like: Any) -> Any:
+    """A random array, complex if the other is."""
+    v = rng.uniform(-0.5, 0.5, np.shape(like))
+    return v + 1j * rng.uniform(-0.5, 0.5, np.shape(like)) if np.iscomplexobj(like) else v
 
 
 def _largest(x: Any) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conformance_tests.unit.engine_cases import drawn, gradient, real_inner, slope
 from unigrad.engine import jvp, vjp
 from unigrad.errors import TracingError
 
@@ -81,45 +82,26 @@ CASES: dict[str, tuple[Any, Any]] = {
 }
 
 
-def inner(a: Any, b: Any) -> Any:
-    return np.real(np.sum(np.conj(a) * b))
-
-
-def gradient(f: Any, x: Any) -> Any:
-    (g,) = vjp(lambda y: (f(y),), [x])[1]([np.float64(1.0)])
-    return np.zeros_like(x) if g is None else g
-
-
-def slope(f: Any, x: Any, v: Any, step: float = 1e-3) -> Any:
-    h = [f(x + k * step * v) for k in (1, -1, 2, -2)]
-    return (8 * (h[0] - h[1]) - (h[2] - h[3])) / (12 * step)
-
-
-def direction(rng: Any, like: Any) -> Any:
-    v = rng.uniform(-0.5, 0.5, np.shape(like))
-    return v + 1j * rng.uniform(-0.5, 0.5, np.shape(like)) if np.iscomplexobj(like) else v
-
-
 @pytest.mark.filterwarnings("ignore:`axes` should not be `None`:DeprecationWarning")
 @pytest.mark.parametrize("name", CASES)
 def test_rule_to_second_order(name: str) -> None:
     f, x = CASES[name]
     rng = np.random.default_rng(0)
     expected = f(x)
-    w, v, u = direction(rng, expected), direction(rng, x), direction(rng, x)
+    w, v, u = drawn(rng, expected), drawn(rng, x), drawn(rng, x)
     (value,), pullback = vjp(lambda y: (f(y),), [x])
     np.testing.assert_allclose(value, expected, rtol=1e-13, atol=1e-14)
     assert value.dtype == expected.dtype
     (moved,) = jvp(lambda y: (f(y),), [x], [v])[1]
     (back,) = pullback([w])
-    assert inner(w, moved) == pytest.approx(inner(back, v), rel=1e-11, abs=1e-12)
+    assert real_inner(w, moved) == pytest.approx(real_inner(back, v), rel=1e-11, abs=1e-12)
     np.testing.assert_allclose(moved, slope(f, x, v), atol=1e-7 * max(1, np.max(np.abs(moved))))
 
     def along_v(y: Any) -> Any:
-        return inner(v, gradient(lambda t: np.sum(np.real(w * f(t) ** 3)), y))
+        return real_inner(v, gradient(lambda t: np.sum(np.real(w * f(t) ** 3)), y))
 
     h = gradient(along_v, x)
-    assert abs(inner(h, u) - slope(along_v, x, u)) < 1e-6 * max(1.0, np.max(np.abs(h)))
+    assert abs(real_inner(h, u) - slope(along_v, x, u)) < 1e-6 * max(1.0, np.max(np.abs(h)))
 
 
 @pytest.mark.parametrize("name", ONE)
@@ -165,7 +147,7 @@ def ours(name: str, options: dict[str, Any], x: Any, w: Any, v: Any) -> Any:
         out = getattr(np.fft, name)(y, **options)
         return np.sum(np.real(w * out**2))
 
-    return gradient(loss, x), gradient(lambda y: inner(v, gradient(loss, y)), x)
+    return gradient(loss, x), gradient(lambda y: real_inner(v, gradient(loss, y)), x)
 
 
 @pytest.mark.parametrize(("name", "options"), BESIDE)
@@ -173,7 +155,7 @@ def test_agrees_with_torch(name: str, options: dict[str, Any]) -> None:
     torch: Any = pytest.importorskip("torch")
     x = numbers(name, (3, 5))
     rng = np.random.default_rng(0)
-    w, v = direction(rng, getattr(np.fft, name)(x, **options)), direction(rng, x)
+    w, v = drawn(rng, getattr(np.fft, name)(x, **options)), drawn(rng, x)
     g, h = ours(name, options, x, w, v)
     theirs = {"dim" if k == "axes" else k: o for k, o in options.items()}
     y = torch.tensor(x, requires_grad=True)
@@ -192,7 +174,7 @@ def test_agrees_with_jax(name: str, options: dict[str, Any]) -> None:
     jax: Any = pytest.importorskip("jax")
     x = numbers(name, (3, 5))
     rng = np.random.default_rng(0)
-    w, v = direction(rng, getattr(np.fft, name)(x, **options)), direction(rng, x)
+    w, v = drawn(rng, getattr(np.fft, name)(x, **options)), drawn(rng, x)
     g, _ = ours(name, options, x, w, v)
 
     def loss(y: Any) -> Any:

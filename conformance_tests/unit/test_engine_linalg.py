@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conformance_tests.unit.engine_cases import drawn, gradient, real_inner, slope
 from unigrad.engine import jvp, vjp
 from unigrad.errors import TracingError
 
@@ -195,25 +196,6 @@ if NEW:
     }
 
 
-def inner(a: Any, b: Any) -> Any:
-    return np.real(np.sum(np.conj(a) * b))
-
-
-def gradient(f: Any, x: Any) -> Any:
-    (g,) = vjp(lambda y: (f(y),), [x])[1]([np.float64(1.0)])
-    return np.zeros_like(x) if g is None else g
-
-
-def slope(f: Any, x: Any, v: Any, step: float = 1e-3) -> Any:
-    h = [f(x + k * step * v) for k in (1, -1, 2, -2)]
-    return (8 * (h[0] - h[1]) - (h[2] - h[3])) / (12 * step)
-
-
-def direction(rng: Any, like: Any) -> Any:
-    v = rng.uniform(-0.5, 0.5, np.shape(like))
-    return v + 1j * rng.uniform(-0.5, 0.5, np.shape(like)) if np.iscomplexobj(like) else v
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_rule_to_second_order(name: str) -> None:
     f, x = CASES[name]
@@ -223,26 +205,26 @@ def test_rule_to_second_order(name: str) -> None:
     np.testing.assert_allclose(value, expected, rtol=1e-11, atol=1e-12)
     assert np.shape(value) == np.shape(expected)
     assert np.asarray(value).dtype == np.asarray(expected).dtype
-    w, v, u = direction(rng, expected), direction(rng, x), direction(rng, x)
+    w, v, u = drawn(rng, expected), drawn(rng, x), drawn(rng, x)
 
     def scalar(y: Any) -> Any:
         out = f(y)
-        return inner(w, out) + 0.5 * inner(out, out)
+        return real_inner(w, out) + 0.5 * real_inner(out, out)
 
     def along_v(y: Any) -> Any:
-        return inner(v, gradient(scalar, y))
+        return real_inner(v, gradient(scalar, y))
 
     (moved,) = jvp(lambda y: (f(y),), [x], [v])[1]
     moved = np.zeros_like(expected) if moved is None else moved
     difference = slope(f, x, v)
     np.testing.assert_allclose(moved, difference, atol=1e-6 * max(1, np.max(np.abs(difference))))
     g = gradient(scalar, x)
-    assert abs(inner(g, v) - slope(scalar, x, v)) < 1e-6 * max(1.0, np.max(np.abs(g)))
+    assert abs(real_inner(g, v) - slope(scalar, x, v)) < 1e-6 * max(1.0, np.max(np.abs(g)))
     h = gradient(along_v, x)
-    assert abs(inner(h, u) - slope(along_v, x, u)) < 2e-6 * max(1.0, np.max(np.abs(h)))
+    assert abs(real_inner(h, u) - slope(along_v, x, u)) < 2e-6 * max(1.0, np.max(np.abs(h)))
     (over,) = jvp(lambda y: (gradient(scalar, y),), [x], [u])[1]
     over = np.zeros_like(x) if over is None else over
-    assert abs(inner(h, u) - inner(over, v)) < 1e-9 * max(1.0, np.max(np.abs(h)))
+    assert abs(real_inner(h, u) - real_inner(over, v)) < 1e-9 * max(1.0, np.max(np.abs(h)))
 
 
 @pytest.mark.parametrize("name", [n for n in CASES if CASES[n][1].dtype == np.float64])
@@ -261,9 +243,9 @@ def third(f: Any, x: Any, v: Any) -> Any:
     """The third derivative along ``v``, and its differences."""
 
     def second(y: Any) -> Any:
-        return gradient(lambda t: inner(v, gradient(f, t)), y)
+        return gradient(lambda t: real_inner(v, gradient(f, t)), y)
 
-    return gradient(lambda t: inner(v, second(t)), x), slope(second, x, v)
+    return gradient(lambda t: real_inner(v, second(t)), x), slope(second, x, v)
 
 
 @pytest.mark.parametrize("a", [A, SINGULAR, np.ones((3, 3)), np.zeros((3, 3)), np.eye(4)])
@@ -276,15 +258,15 @@ def test_third_derivative_of_a_determinant(a: Any) -> None:
 def test_third_derivative(name: str) -> None:
     f, x = CASES[name]
     rng = np.random.default_rng(5)
-    w, v = direction(rng, f(x)), direction(rng, x)
-    got, expected = third(lambda y: inner(w, f(y)) + inner(f(y), f(y)), x, v)
+    w, v = drawn(rng, f(x)), drawn(rng, x)
+    got, expected = third(lambda y: real_inner(w, f(y)) + real_inner(f(y), f(y)), x, v)
     np.testing.assert_allclose(got, expected, atol=1e-6 * max(1.0, np.max(np.abs(expected))))
 
 
 def test_third_derivative_of_a_large_determinant() -> None:
     rng = np.random.default_rng(2)
     a = np.eye(12) + 0.1 * rng.standard_normal((12, 12))
-    got, expected = third(la.det, a, direction(rng, a))
+    got, expected = third(la.det, a, drawn(rng, a))
     np.testing.assert_allclose(got, expected, atol=1e-7)
 
 
@@ -357,7 +339,7 @@ def test_vectors_of_repeated_eigenvalues_are_not_a_number(a: Any) -> None:
 
     def second(a: Any) -> Any:
         return gradient(
-            lambda a: inner(R.T @ R, gradient(lambda a: np.sum(np.exp(la.eigvalsh(a))), a)), a
+            lambda a: real_inner(R.T @ R, gradient(lambda a: np.sum(np.exp(la.eigvalsh(a))), a)), a
         )
 
     assert not np.all(np.isfinite(second(a)))
@@ -371,7 +353,7 @@ def test_unused_vectors_of_a_null_space_do_no_harm() -> None:
         return np.sum((x @ v @ v.T) ** 4)
 
     v = direction(np.random.default_rng(4), x)
-    assert inner(gradient(explained, x), v) == pytest.approx(slope(explained, x, v), rel=1e-7)
+    assert real_inner(gradient(explained, x), v) == pytest.approx(slope(explained, x, v), rel=1e-7)
 
 
 # ------------------------------------------------------------------------- refusals
