@@ -250,7 +250,7 @@ def third(f: Any, x: Any, v: Any) -> Any:
 
 @pytest.mark.parametrize("a", [A, SINGULAR, np.ones((3, 3)), np.zeros((3, 3)), np.eye(4)])
 def test_third_derivative_of_a_determinant(a: Any) -> None:
-    got, expected = third(la.det, a, direction(np.random.default_rng(1), a))
+    got, expected = third(la.det, a, drawn(np.random.default_rng(1), a))
     np.testing.assert_allclose(got, expected, atol=1e-8)
 
 
@@ -352,7 +352,7 @@ def test_unused_vectors_of_a_null_space_do_no_harm() -> None:
         v = la.eigh(x.T @ x)[1][:, -2:]
         return np.sum((x @ v @ v.T) ** 4)
 
-    v = direction(np.random.default_rng(4), x)
+    v = drawn(np.random.default_rng(4), x)
     assert real_inner(gradient(explained, x), v) == pytest.approx(slope(explained, x, v), rel=1e-7)
 
 
