@@ -126,6 +126,7 @@ class Notes:
         self._kept: dict[int, Any] = {}
         self._kinds: dict[int, Kind] = {}
         self._moving: set[int] = set()
+        self._places: dict[int, tuple[int, int] | None] = {}
         self._calls: list[_Call] = []
         self._count = 0
         self.leaves = [self._new(x) for x in leaves]
@@ -145,6 +146,10 @@ class Notes:
             found = self._new(x)
             self.constants[found] = x
         return found
+
+    def is_view(self, x: Any) -> bool:
+        """Whether ``x`` depends on a leaf, and lies in the memory of another array."""
+        return self._known.get(_key(x)) in self._kinds
 
     def moves(self, x: Any) -> bool:
         """Whether ``x`` depends on a leaf."""
@@ -187,6 +192,21 @@ class Notes:
             return False
         self.constants[slot] = self._kept[slot] = _copied(self._kept[slot])
         return True
+
+    def forget_overlapping(
+        self, written: tuple[int, int], place: Callable[[Any], tuple[int, int] | None]
+    ) -> bool:
+        """As `forget`, of all constants that lie in these places of the memory."""
+        found = False
+        for slot, x in tuple(self.constants.items()):
+            if isinstance(x, Token) or self._known.get(_key(x)) != slot:
+                continue
+            if slot not in self._places:
+                self._places[slot] = place(x.handle)
+            own = self._places[slot]
+            if own is not None and own[0] < written[1] and written[0] < own[1]:
+                found |= self.forget(_key(x))
+        return found
 
     def freed(self, handle: int) -> None:
         self._known.pop(handle, None)
@@ -240,7 +260,22 @@ class Graph:
         """The values of the constants now, copied."""
         return [plain(x) for x in self.arrays]
 
+    def scales(self, leaves: Sequence[Any], constants: Sequence[Any]) -> list[float]:
+        """For each output, the largest number among the values that it was computed from."""
+        with np.errstate(all="ignore"):
+            values = self._values(leaves, constants)
+        found = [_largest(x) for x in values]
+        for call in self.calls:
+            largest = max((found[s] for s in call.inputs), default=0.0)
+            for s in call.outputs:
+                found[s] = max(found[s], largest)
+        return [found[s] for s in self.results]
+
     def __call__(self, leaves: Sequence[Any], constants: Sequence[Any]) -> list[Any]:
+        values = self._values(leaves, constants)
+        return [values[s] for s in self.results]
+
+    def _values(self, leaves: Sequence[Any], constants: Sequence[Any]) -> list[Any]:
         values: list[Any] = [None] * self.count
         for slot, x in zip(self.leaves, leaves, strict=True):
             values[slot] = np.asarray(x) if type(x) is float else x  # the engine's seed is one
@@ -250,7 +285,13 @@ class Graph:
             found = call.run([values[s] for s in call.inputs])
             for slot, y, kind in zip(call.outputs, found, call.kinds, strict=False):
                 values[slot] = y if kind is None else _fitted(y, kind, call.name)
-        return [values[s] for s in self.results]
+        return values
+
+
+def _largest(x: Any) -> float:
+    if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
+        return 0.0
+    return float(np.max(np.abs(x), where=np.isfinite(x), initial=0.0))
 
 
 def _fitted(y: Any, kind: Kind, name: str) -> Any:

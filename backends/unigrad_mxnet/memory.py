@@ -1,23 +1,61 @@
 """What MXNet's library does with arrays while unigrad records: views of their memory, new values.
 
 Those are no operators. They are seen where Python calls the library; the places are replaced and
-put back with those of `unigrad_mxnet.watching`.
+put back with those of `unigrad_mxnet.watching`. A constant that is written after it was used is
+noted as it was; MXNet itself would go on with its new values.
 """
 
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from unigrad_mxnet.arrays import is_np
 from unigrad_mxnet.framework import mx
 from unigrad_mxnet.graph import Run
 from unigrad_mxnet.hooks import original, replaced
 from unigrad_mxnet.recording import active, records
 
-__all__ = ["install"]
+__all__ = ["before_writing", "copied", "install"]
 
 _LIB: Any = mx.base._LIB
+_DTYPES: Any = mx.nd.ndarray._DTYPE_MX_TO_NP
+
+
+def before_writing(handle: Any) -> None:
+    """The array of this handle is about to be written, whether MXNet records or not."""
+    if not any(record.notes.constants for record in active.stack):
+        return
+    written = _place(handle)
+    for record in active.stack:
+        if not record.notes.handle_moves(handle.value):
+            record.exact |= record.notes.forget(handle.value)
+        if written is not None:
+            record.exact |= record.notes.forget_overlapping(written, _place)
+
+
+def _place(handle: Any) -> tuple[int, int] | None:
+    """Where the values of an array are, from and to; ``None`` for a sparse one."""
+    kind, code, start = ctypes.c_int(), ctypes.c_int(), ctypes.c_void_p()
+    mx.base.check_call(_LIB.MXNDArrayGetStorageType(handle, ctypes.byref(kind)))
+    if kind.value != 0:
+        return None
+    mx.base.check_call(_LIB.MXNDArrayWaitToRead(handle))  # before, the memory may not be there
+    mx.base.check_call(_LIB.MXNDArrayGetDType(handle, ctypes.byref(code)))
+    mx.base.check_call(_LIB.MXNDArrayGetData(handle, ctypes.byref(start)))
+    size = math.prod(_shape(handle)) * np.dtype(_DTYPES[code.value]).itemsize
+    return start.value or 0, (start.value or 0) + size
+
+
+def copied(x: Any) -> Any:
+    """A copy of ``x``, unseen by `unigrad_mxnet.watching`; MXNet records it if it records."""
+    handle = ctypes.c_void_p()
+    mx.base.check_call(_LIB.NNGetOpHandle(b"_copy", ctypes.byref(handle)))
+    return original("invoke")(handle.value, [x], [], [], None, is_np(x), False)
 
 
 def _maker(key: str, how: Callable[[tuple[Any, ...], tuple[int, ...]], Run]) -> Any:
@@ -68,8 +106,7 @@ def _free(handle: Any) -> Any:
 
 
 def _copy_from_numpy(handle: Any, *rest: Any) -> Any:
-    for record in active.stack:  # MXNet itself would go on with the new values
-        record.exact |= record.notes.forget(handle.value)
+    before_writing(handle)
     return original("MXNDArraySyncCopyFromCPU")(handle, *rest)
 
 

@@ -71,7 +71,7 @@ def _refuse_wrong(
 def _copied(arrays: Sequence[Any], count: int) -> list[Any]:
     """The inputs with copies in place of the running statistics, which backward writes (S16)."""
     with mx.autograd.pause(train_mode=mx.autograd.is_training()):
-        return [*arrays[:-count], *[a.copy() for a in arrays[-count:]]]
+        return [*arrays[:-count], *[memory.copied(a) for a in arrays[-count:]]]
 
 
 def _invoke(
@@ -85,6 +85,9 @@ def _invoke(
 ) -> Any:
     run = original("invoke")
     found = current()
+    written = () if out is None else _listed(out)
+    for y in written:
+        memory.before_writing(y.handle)
     if found is None:
         return run(handle, arrays, keys, values, out, is_np_op, output_is_list)
     name = operator_name(handle)
@@ -103,9 +106,10 @@ def _invoke(
     given = arrays
     if name in RUNNING_STATISTICS:
         given = _copied(arrays, RUNNING_STATISTICS[name])
-    written = () if out is None else _listed(out)
+    if name == "Pooling" and found.notes.is_view(arrays[0]):  # of a view its gradient is wrong
+        given = [memory.copied(arrays[0])]
     if written:
-        arrays = _before_writing(written, arrays)
+        arrays = _kept(written, arrays)
     if name in TRAINING_FORWARD:
         with mx.autograd.train_mode():
             results = run(handle, given, keys, values, out, is_np_op, output_is_list)
@@ -135,13 +139,9 @@ def _listed(results: Any) -> Sequence[Any]:
     return (results,) if isinstance(results, mx.nd.NDArray) else results
 
 
-def _before_writing(written: Sequence[Any], arrays: Sequence[Any]) -> Sequence[Any]:
+def _kept(written: Sequence[Any], arrays: Sequence[Any]) -> Sequence[Any]:
     """The inputs, with copies of those constants that are about to be written."""
     handles = {y.handle.value for y in written}
-    for record in active.stack:
-        for y in written:
-            if not record.notes.moves(y):
-                record.notes.forget(y.handle.value)
     if not any(a.handle.value in handles for a in arrays):
         return arrays
     return [
@@ -418,6 +418,19 @@ def _to_dlpack(handle: Any, *rest: Any) -> Any:
     return original("MXNDArrayToDLPack")(handle, *rest)
 
 
+def _save_bytes(handle: Any, *rest: Any) -> Any:
+    """What ``copy.copy``, ``copy.deepcopy`` and ``pickle`` do."""
+    if current() is not None:
+        for record in active.stack:
+            if record.notes.handle_moves(handle.value):
+                raise UnsupportedError(
+                    "an array that is being differentiated was copied by Python's copy module or "
+                    "pickled, and its derivative would be lost; type: x.copy(), or x.detach() in "
+                    "its place if a constant is meant"
+                )
+    return original("MXNDArraySaveRawBytes")(handle, *rest)
+
+
 def _refuse_leaving(record: Recording) -> None:
     if not record.rule:
         raise UnsupportedError(
@@ -453,4 +466,5 @@ def install() -> None:
     replaced("call", mx.autograd.Function, "__call__", call_function)
     replaced("asnumpy", mx.nd.NDArray, "asnumpy", _asnumpy)
     replaced("MXNDArrayToDLPack", _LIB, "MXNDArrayToDLPack", _to_dlpack)
+    replaced("MXNDArraySaveRawBytes", _LIB, "MXNDArraySaveRawBytes", _save_bytes)
     memory.install()
