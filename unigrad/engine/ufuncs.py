@@ -41,8 +41,9 @@ class _Probe:
 
 
 def _held_once() -> int:
-    s, probe = np.zeros(1), _Probe()
-    s += probe  # type: ignore[arg-type]
+    s: Any = np.zeros(1)
+    probe = _Probe()
+    s += probe
     return probe.seen
 
 
