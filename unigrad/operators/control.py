@@ -192,7 +192,7 @@ def _native(backend: Backend, leaf: Any) -> Array:
 
 
 class jit:
-    """The function, compiled where its backend can: jax.jit, tf.function, torch.compile.
+    """The function, compiled where its backend can: jax.jit, tf.function, torch.compile, a replay.
 
     On a backend without a compiler (its ``capabilities.jit`` is false) it runs as it is.
     Arrays are traced; every other leaf, numbers included, is part of the signature, so that a
