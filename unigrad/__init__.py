@@ -10,7 +10,7 @@ Write a function on plain arrays of any of them, and ask for its derivatives:
 from unigrad import errors, ops
 from unigrad.arrays import array_namespace, asarray, to_numpy
 from unigrad.backend import Backend, BackendSpec, Capabilities
-from unigrad.models import functional
+from unigrad.models import assign, functional
 from unigrad.operators import (
     Route,
     checkpoint,
@@ -59,6 +59,7 @@ __all__ = [
     # arrays and models
     "array_namespace",
     "asarray",
+    "assign",
     "functional",
     "to_numpy",
     # backends

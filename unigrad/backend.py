@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import numpy as np
 
 from unigrad.errors import BackendNotAvailableError, HigherOrderError, UnsupportedError
+from unigrad.stateless import ModelOptions, StatelessModel
 
 __all__ = [
     "Array",
@@ -357,16 +358,21 @@ class Backend(ABC):
 
     # ---------------------------------------------------------------- more than derivatives
 
-    def jit(self, f: FlatFunction, *, reuse_output: bool = False) -> FlatFunction:
+    def jit(
+        self, f: FlatFunction, *, reuse_output: bool = False
+    ) -> Callable[..., tuple[Array, ...] | None]:
         """``f``, compiled where the framework can.
 
         Args:
             reuse_output: results may lie in memory that the next call overwrites.
+
+        Returns:
+            a function that may give ``None`` at a call, where ``f`` is to be called as it is.
         """
         return f
 
-    def functional(self, model: Any) -> tuple[Callable[..., Any], dict[str, Array]] | None:
-        """``(apply, params)`` of a model of this framework, ``None`` if it is not one."""
+    def functional(self, model: Any, options: ModelOptions) -> StatelessModel | None:
+        """A model of this framework as a function of its weights, ``None`` if it is not one."""
         return None
 
     def require_second_order(self) -> None:

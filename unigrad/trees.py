@@ -59,9 +59,11 @@ class Flattener:
             return leaves, treedef, (self._number(treedef), tuple(map(type, leaves)))
         known = self._treedefs.get(signature)
         if known is None:
-            if len(self._treedefs) >= LIMIT:
-                self._treedefs = {}
-            known = self._treedefs[signature] = flatten(tree)[1]
+            known = flatten(tree)[1]
+            if type(known) is optree.PyTreeSpec:  # torch.compile has its own, for its graphs alone
+                if len(self._treedefs) >= LIMIT:
+                    self._treedefs = {}
+                self._treedefs[signature] = known
         return leaves, known, signature
 
     def _number(self, treedef: TreeDef) -> Hashable:

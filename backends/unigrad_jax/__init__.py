@@ -14,7 +14,10 @@ spec = BackendSpec(
     capabilities=Capabilities(
         jit=True,
         custom_vjp=True,
-        native=frozenset({"jvp", "batched_pullback", "connected", "custom_vjp", "jit"}),
+        models=True,
+        native=frozenset(
+            {"jvp", "batched_pullback", "connected", "custom_vjp", "jit", "functional"}
+        ),
         hvp="forward_over_reverse",
     ),
 )

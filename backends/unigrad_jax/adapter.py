@@ -23,9 +23,11 @@ except ImportError:  # before JAX 0.8
 
 from unigrad.backend import Backend, FlatFunction, Pullback, is_complex, is_floating
 from unigrad.errors import UnsupportedError
+from unigrad.stateless import ModelOptions, StatelessModel
 from unigrad_jax import spec
 from unigrad_jax.connections import depends
 from unigrad_jax.custom import conjugate, pushed_forward
+from unigrad_jax.models import functional
 
 __all__ = ["JaxBackend"]
 
@@ -173,6 +175,9 @@ class JaxBackend(Backend):
     def jit(self, f: FlatFunction, *, reuse_output: bool = False) -> FlatFunction:
         compiled: FlatFunction = jax.jit(f)
         return compiled
+
+    def functional(self, model: Any, options: ModelOptions) -> StatelessModel | None:
+        return functional(model, options, self)
 
 
 _TYPED = (jax.Array, jax.core.Tracer, np.ndarray, np.generic)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from unigrad.backend import Array, Backend, FlatFunction, HvpMethod, Pullback, Pushforward
+from unigrad.stateless import ModelOptions, StatelessModel
 from unigrad_mxnet import models, namespace, spec, watching
 from unigrad_mxnet.arrays import (
     as_class,
@@ -193,8 +194,8 @@ class MxnetBackend(Backend):
 
     # ---------------------------------------------------------------- models
 
-    def functional(self, model: Any) -> tuple[Callable[..., Any], dict[str, Array]] | None:
-        return models.functional(model)
+    def functional(self, model: Any, options: ModelOptions) -> StatelessModel | None:
+        return models.functional(model, options)
 
 
 class _Run:

@@ -1,112 +1,144 @@
-"""Gluon blocks as functions of their parameters, without touching the block.
-
-While such a function runs, ``Parameter.data`` gives this thread the arrays it was called with.
-"""
+"""Gluon blocks as functions of their parameters, without touching the block (S16)."""
 
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from unigrad.errors import ArgumentError, UnsupportedError
-from unigrad_mxnet.arrays import semantics
+from unigrad.layouts import Layer
+from unigrad.stateless import ModelOptions, StatelessModel
+from unigrad_mxnet.arrays import as_class, is_np, semantics
 from unigrad_mxnet.framework import mx
+from unigrad_mxnet.layers import layers
+from unigrad_mxnet.memory import copied
+from unigrad_mxnet.substitution import Statistics, substituted
 
-__all__ = ["functional"]
-
-_Parameter: Any = mx.gluon.Parameter
-
-
-class _Substitutes(threading.local):
-    """For each parameter of the models being applied on this thread, the array that stands in."""
-
-    def __init__(self) -> None:
-        self.stack: list[dict[int, Any]] = []
+__all__ = ["GluonModel", "functional"]
 
 
-_substitutes = _Substitutes()
+def functional(model: Any, options: ModelOptions) -> GluonModel | None:
+    """A Gluon block taken apart; ``None`` for anything else."""
+    return GluonModel(model, options) if isinstance(model, mx.gluon.Block) else None
 
 
-def functional(model: Any) -> tuple[Callable[..., Any], dict[str, Any]] | None:
-    """``(apply, params)`` of a Gluon block; ``None`` for anything else."""
-    if not isinstance(model, mx.gluon.Block):
-        return None
-    parameters = {
-        name: p for name, p in model.collect_params().items() if getattr(p, "_differentiable", True)
-    }
-    try:
-        params = {name: p.data().detach() for name, p in parameters.items()}
-    except (RuntimeError, mx.gluon.parameter.DeferredInitializationError) as error:
-        raise UnsupportedError(
-            f"the parameters of a {type(model).__name__} were asked for before they exist; "
-            f"type: model.initialize(), then call model(x) once"
-        ) from error
+class GluonModel(StatelessModel):
+    """A ``Block``, ``HybridBlock`` or ``SymbolBlock``, by the names of ``collect_params``.
 
-    def apply(params: Mapping[str, Any], *inputs: Any) -> Any:
-        if params.keys() != parameters.keys():
-            raise ArgumentError(
-                f"apply of a {type(model).__name__} takes the parameters "
-                f"{sorted(parameters)}, got {sorted(params)}"
+    Parameters with ``grad_req="null"`` count as frozen; those that Gluon declares not to be
+    differentiable, such as running statistics, are state in any case. Inputs may be ``mx.np`` or
+    ``mx.nd`` arrays, whatever the parameters are; outputs are of the class of the inputs.
+    """
+
+    def __init__(self, block: Any, options: ModelOptions) -> None:
+        self.block = block
+        self.name = type(block).__name__
+        self._options = options
+        if options.example is not None and self._deferred():
+            example = options.example
+            with mx.autograd.pause(train_mode=False):
+                block(*(example if isinstance(example, tuple) else (example,)))
+        if self._deferred():
+            raise UnsupportedError(
+                f"the parameters of a {self.name} were asked for before they exist; "
+                f"type: model.initialize(), then ug.functional(model, example=x), or call model(x) "
+                f"once"
             )
-        stand_ins = {id(parameters[name]): x for name, x in params.items()}
-        with semantics(*params.values()), _substituted(stand_ins):
-            return model(*inputs)
+        everything = block.collect_params()
+        self._params = {name: p for name, p in everything.items() if self._differentiable(p)}
+        self._state = {name: p for name, p in everything.items() if name not in self._params}
+        synchronized = mx.gluon.contrib.nn.SyncBatchNorm
+        if self._observes() and self._finds((synchronized, mx.gluon.SymbolBlock)):
+            raise UnsupportedError(
+                f"state='return' was asked of a {self.name} in mode 'train' with a SyncBatchNorm "
+                f"or SymbolBlock, whose running statistics cannot be observed; "
+                f"type: state='frozen'"
+            )
 
-    return apply, params
+    def _deferred(self) -> bool:
+        for parameter in self.block.collect_params().values():
+            try:
+                parameter.data()
+            except (RuntimeError, mx.gluon.parameter.DeferredInitializationError):
+                return True
+        return False
+
+    def _differentiable(self, parameter: Any) -> bool:
+        if not getattr(parameter, "_differentiable", True):
+            return False
+        if parameter.grad_req != "null":
+            return True
+        # A SymbolBlock does not know which of its arrays are running statistics.
+        return not self._options.trainable_only and not self._finds((mx.gluon.SymbolBlock,))
+
+    def _finds(self, kinds: tuple[type, ...]) -> bool:
+        found: list[Any] = []
+        self.block.apply(found.append)
+        return any(isinstance(block, kinds) for block in found)
+
+    def _observes(self) -> bool:
+        return self._options.returns_state and self._options.mode != "eval"
+
+    def params(self) -> dict[str, Any]:
+        return {name: p.data().detach() for name, p in self._params.items()}
+
+    def state(self) -> dict[str, Any]:
+        return {name: p.data().detach() for name, p in self._state.items()}
+
+    def call(
+        self,
+        params: Mapping[str, Any],
+        state: Mapping[str, Any] | None,
+        inputs: tuple[Any, ...],
+        options: Mapping[str, Any],
+        seed: int | None,
+    ) -> tuple[Any, dict[str, Any]]:
+        if options:
+            raise ArgumentError(
+                f"a Gluon block takes arrays alone, got the keywords {sorted(options)}"
+            )
+        if seed is not None:
+            raise UnsupportedError(
+                "a seed was given, but MXNet's random stream cannot be put back afterwards; "
+                "type: mx.random.seed(seed) before the call, and leave seed=None"
+            )
+        now = self.state() if state is None else dict(state)
+        if self._options.mode != "eval":  # MXNet writes running statistics into its operands
+            with mx.autograd.pause(train_mode=mx.autograd.is_training()):
+                now = {name: copied(x) for name, x in now.items()}
+        stand_ins = {id(self._params[name]): x for name, x in params.items()}
+        stand_ins.update({id(self._state[name]): x for name, x in now.items()})
+        statistics: Statistics | None = {} if self._observes() else None
+        like = next(iter(params.values()), None)
+        given = inputs if like is None else _classed(inputs, like)
+        with semantics(*params.values()), substituted(stand_ins, statistics), self._mode():
+            output = self.block(*given)
+        other = next((x for x, y in zip(inputs, given, strict=True) if x is not y), None)
+        if other is not None:
+            output = _classed(output, other)
+        after = {
+            name: (statistics or {}).get(id(p), now[name]) for name, p in self._state.items()
+        }
+        return output, after
+
+    def _mode(self) -> contextlib.AbstractContextManager[Any]:
+        scopes: dict[Any, Any] = {"train": mx.autograd.train_mode, "eval": mx.autograd.predict_mode}
+        scope = scopes.get(self._options.mode, contextlib.nullcontext)
+        entered: contextlib.AbstractContextManager[Any] = scope()
+        return entered
+
+    def assign(self, values: Mapping[str, Any]) -> None:
+        everything = {**self._params, **self._state}
+        for name, x in values.items():
+            everything[name].set_data(x)
+
+    def layers(self) -> list[Layer]:
+        return layers(self.block)
 
 
-class _Hook:
-    """``Parameter.data``, replaced by the first application and put back by the last."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.users = 0
-        self.data: Any = None
-        self.list_data: Any = None
-
-    def acquire(self) -> None:
-        with self.lock:
-            self.users += 1
-            if self.users == 1:
-                self.data, self.list_data = _Parameter.data, _Parameter.list_data
-                _Parameter.data, _Parameter.list_data = _data, _list_data
-
-    def release(self) -> None:
-        with self.lock:
-            self.users -= 1
-            if self.users == 0:
-                _Parameter.data, _Parameter.list_data = self.data, self.list_data
-
-
-_hook = _Hook()
-
-
-def _stand_in(parameter: Any) -> Any:
-    for known in reversed(_substitutes.stack):
-        found = known.get(id(parameter))
-        if found is not None:
-            return found
-    return None
-
-
-def _data(self: Any, ctx: Any = None) -> Any:
-    found = _stand_in(self)
-    return _hook.data(self, ctx) if found is None else found
-
-
-def _list_data(self: Any) -> Any:
-    found = _stand_in(self)
-    return _hook.list_data(self) if found is None else [found]
-
-
-@contextlib.contextmanager
-def _substituted(arrays: dict[int, Any]) -> Iterator[None]:
-    _hook.acquire()
-    _substitutes.stack.append(arrays)
-    try:
-        yield
-    finally:
-        _substitutes.stack.pop()
-        _hook.release()
+def _classed(x: Any, like: Any) -> Any:
+    """``x``, and what lists and tuples hold, in the class of ``like``: mx.np or mx.nd."""
+    if isinstance(x, (list, tuple)):
+        return type(x)([_classed(y, like) for y in x])
+    return as_class(x, like) if isinstance(x, mx.nd.NDArray) and is_np(x) != is_np(like) else x

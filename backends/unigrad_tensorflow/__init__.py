@@ -15,7 +15,7 @@ spec = BackendSpec(
         jit=True,
         custom_vjp=True,
         models=True,
-        native=frozenset({"value_and_grad", "custom_vjp", "jit", "functional"}),
+        native=frozenset({"value_and_grad", "custom_vjp", "jit"}),
         hvp="reverse_over_reverse",
     ),
 )

@@ -20,7 +20,6 @@ from unigrad_tensorflow import missing_rules, namespace, spec
 from unigrad_tensorflow.compiled import compiled
 from unigrad_tensorflow.convolution import conv2d
 from unigrad_tensorflow.dead_ends import guarded
-from unigrad_tensorflow.models import functional
 
 __all__ = ["TensorflowBackend"]
 
@@ -53,7 +52,7 @@ class TensorflowBackend(Backend):
             return tf.constant(array)
 
     def to_numpy(self, x: Array) -> np.ndarray[Any, Any]:
-        value = tf.convert_to_tensor(x)
+        value = self.prepare(x)  # an eager tensor keeps its value inside tf.function
         if tf.is_symbolic_tensor(value):
             raise UnsupportedError(
                 f"the values of {value.name!r} were asked for, but inside tf.function or a v1 "
@@ -199,9 +198,6 @@ class TensorflowBackend(Backend):
 
     def jit(self, f: FlatFunction, *, reuse_output: bool = False) -> FlatFunction:
         return compiled(f)
-
-    def functional(self, model: Any) -> tuple[Callable[..., Any], dict[str, Array]] | None:
-        return functional(model)
 
     def _tensors(self, outputs: Sequence[Any]) -> tuple[Array, ...]:
         return tuple(

@@ -8,8 +8,6 @@ transforms and ``torch.compile``, ``torch.func`` does the work.
 from __future__ import annotations
 
 import contextlib
-import sys
-import types
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -20,10 +18,12 @@ import torch
 import torch.nn.functional
 
 from unigrad.backend import Backend, FlatFunction, HvpMethod, Pullback
+from unigrad.stateless import ModelOptions
 from unigrad_torch import spec
+from unigrad_torch.compiled import Compiled, tracing
 from unigrad_torch.custom import apply_rule
 from unigrad_torch.graph import Leaf, escapes
-from unigrad_torch.models import functional_module
+from unigrad_torch.models import TorchModel
 
 __all__ = ["TorchBackend"]
 
@@ -84,7 +84,9 @@ class TorchBackend(Backend):
         return x.detach()
 
     def is_concrete(self, x: Tensor) -> bool:
-        return not _transformed()
+        # In a trace, checks of integers are left out; whoever asks for other values ends it.
+        hidden = tracing() and not (x.is_floating_point() or x.is_complex())
+        return not (hidden or _transformed())
 
     def release(
         self,
@@ -92,7 +94,7 @@ class TorchBackend(Backend):
         inputs: Sequence[Any],
         like: Sequence[Any] | None = None,
     ) -> list[Tensor]:
-        if _transformed():
+        if _transformed() or tracing():
             return list(results)
         taken = {x.untyped_storage().data_ptr() for x in inputs if isinstance(x, torch.Tensor)}
         own = []
@@ -180,24 +182,11 @@ class TorchBackend(Backend):
 
     # ---------------------------------------------------------------- more than derivatives
 
-    def jit(self, f: FlatFunction, *, reuse_output: bool = False) -> FlatFunction:
-        # torch.compile counts recompilations by code object: each signature gets its own.
-        code, closure = f.__code__.replace(), f.__closure__
-        own = types.FunctionType(code, f.__globals__, f.__name__, f.__defaults__, closure)
-        compiled: FlatFunction = torch.compile(own, dynamic=False)
+    def jit(self, f: FlatFunction, *, reuse_output: bool = False) -> Compiled:
+        return Compiled(f)
 
-        def run(*xs: Tensor) -> tuple[Tensor, ...]:
-            limit = sys.getrecursionlimit()
-            try:
-                return compiled(*xs)
-            finally:  # a compilation raises Python's recursion limit, and leaves it so
-                if sys.getrecursionlimit() != limit:
-                    sys.setrecursionlimit(limit)
-
-        return run
-
-    def functional(self, model: Any) -> tuple[Callable[..., Any], dict[str, Tensor]] | None:
-        return functional_module(model) if isinstance(model, torch.nn.Module) else None
+    def functional(self, model: Any, options: ModelOptions) -> TorchModel | None:
+        return TorchModel(model, options) if isinstance(model, torch.nn.Module) else None
 
 
 def _transformed() -> bool:
@@ -257,13 +246,21 @@ def _plain(g: Tensor) -> Tensor:
 def _functorch_vjp(
     f: FlatFunction, primals: Sequence[Tensor]
 ) -> tuple[tuple[Tensor, ...], Pullback]:
-    outputs, pull = torch.func.vjp(f, *primals)
+    smooth: list[bool] = []
+
+    def split(*xs: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        ys = f(*xs)
+        smooth[:] = [y.is_floating_point() or y.is_complex() for y in ys]
+        pairs = list(zip(ys, smooth, strict=True))
+        return tuple([y for y, s in pairs if s]), tuple([y for y, s in pairs if not s])
+
+    followed, pull, rest = torch.func.vjp(split, *primals, has_aux=True)
+    known, others = iter(followed), iter(rest)
+    outputs = tuple([next(known) if s else next(others) for s in smooth])
 
     def pullback(cotangents: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
-        full = tuple(
-            torch.zeros_like(y) if c is None else c
-            for y, c in zip(outputs, cotangents, strict=True)
-        )
+        triples = zip(outputs, cotangents, smooth, strict=True)
+        full = tuple([torch.zeros_like(y) if c is None else c for y, c, s in triples if s])
         grads: tuple[Tensor | None, ...] = pull(full)
         return grads
 

@@ -71,8 +71,9 @@ def _torch_state(model):
     }
 
 
+@pytest.mark.parametrize("mode", ["eval", "train", None])
 @pytest.mark.parametrize("training", [True, False])
-def test_s16_torch_modules(need, training):
+def test_s16_torch_modules(need, training, mode):
     """S16: parameters, buffers, running statistics, mode, hooks and .grad of an nn.Module."""
     need("torch")
     import torch
@@ -81,12 +82,12 @@ def test_s16_torch_modules(need, training):
     calls = []
     model[0].register_forward_hook(lambda *_: calls.append(1))
     inputs = torch.linspace(-1, 1, 15, dtype=torch.float64).reshape(5, 3)
-    apply, params = ug.functional(model)
+    apply, params = ug.functional(model, mode=mode)
     assert set(params) == {k for k, _ in model.named_parameters()}
     before = _torch_state(model)
     gradient = _exercise(*_loss(apply, torch, inputs), params, exact=True)
     assert _torch_state(model) == before
-    assert calls
+    assert len(calls) == 5  # one for each derivative of _exercise (S9)
     assert set(gradient) == set(params)
 
 
@@ -95,11 +96,11 @@ def test_s16_torch_gradients_are_those_of_backward(need):
     need("torch")
     import torch
 
-    model = _torch_model(torch).eval()
+    model = _torch_model(torch).train()  # the default mode is "eval", whatever the model's
     inputs = torch.linspace(-1, 1, 15, dtype=torch.float64).reshape(5, 3)
     apply, params = ug.functional(model)
     gradient = ug.grad(lambda p: (apply(p, inputs) ** 2).sum())(params)
-    (model(inputs) ** 2).sum().backward()
+    (model.eval()(inputs) ** 2).sum().backward()
     for name, p in model.named_parameters():
         np.testing.assert_allclose(gradient[name], p.grad, rtol=1e-14)
 
@@ -143,7 +144,7 @@ def test_s16_keras_models(need, training):
         ]
     )
     inputs = tf.reshape(tf.linspace(-1.0, 1.0, 15), (5, 3))
-    apply, params = ug.functional(model)
+    apply, params = ug.functional(model, mode="train" if training else "eval")
 
     def state():
         values = [(v.path, v.numpy().tobytes()) for v in model.variables]
@@ -155,9 +156,7 @@ def test_s16_keras_models(need, training):
         return values, seeds, [v.trainable for v in model.variables], keras.config.floatx()
 
     before = state()
-    loss, raising = _loss(
-        lambda p, x: apply(p, x, training=training), tf.experimental.numpy, inputs
-    )
+    loss, raising = _loss(apply, tf.experimental.numpy, inputs)
     gradient = _exercise(loss, raising, params, exact=True)
     assert state() == before
     if not training:
@@ -218,6 +217,80 @@ def test_s16_gluon_blocks(need, hybrid):
     by_name = {p.name: p for p in net.collect_params().values()}
     names = [name for name in gradient if name in by_name or name in net.collect_params()]
     assert names
+
+
+# ---------------------------------------------------------------- Flax
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_s16_flax_nnx_modules(need, mode):
+    """S16: variables, flags, running statistics and random streams of an nnx module."""
+    need("jax")
+    nnx = pytest.importorskip("flax.nnx")
+    import jax
+
+    rngs = nnx.Rngs(0, dropout=1)
+    model = nnx.Sequential(
+        nnx.Linear(3, 4, rngs=rngs),
+        nnx.BatchNorm(4, rngs=rngs),
+        nnx.Dropout(0.5, rngs=rngs),
+        nnx.Linear(4, 1, rngs=rngs),
+    )
+    inputs = jax.numpy.linspace(-1, 1, 15).reshape(5, 3)
+    apply, params = ug.functional(model, mode=mode)
+
+    def state():
+        graph, leaves = nnx.split(model)
+        found = [(id(x), x.dtype, str(np.asarray(_bits(x)))) for x in jax.tree.leaves(leaves)]
+        return graph, found
+
+    def _bits(x):
+        return jax.random.key_data(x) if "key" in str(x.dtype) else x
+
+    before = state()
+    gradient = _exercise(*_loss(apply, jax.numpy, inputs), params, exact=True)
+    assert state() == before
+    twin = nnx.clone(model)
+    getattr(twin, mode)()
+    expected = nnx.grad(lambda m: (m(inputs) ** 2).sum())(twin)
+    for path, g in nnx.to_flat_state(expected):
+        name = "/".join(map(str, path))
+        np.testing.assert_allclose(gradient[name], g[...], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_s16_flax_linen_modules(need, mode):
+    """S16: the variables of a linen module, which are the user's own dict."""
+    need("jax")
+    nn = pytest.importorskip("flax.linen")
+    import jax
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            x = nn.BatchNorm(use_running_average=not train)(nn.Dense(4)(x))
+            return nn.Dense(1)(nn.Dropout(0.5, deterministic=not train)(x))
+
+    inputs = jax.numpy.linspace(-1, 1, 15).reshape(5, 3)
+    variables = Net().init(jax.random.key(0), inputs, train=False)
+    apply, params = ug.functional((Net(), variables), mode=mode)
+    before = [id(x) for x in jax.tree.leaves(variables)]
+    gradient = _exercise(*_loss(lambda p, x: apply(p, x, seed=0), jax.numpy, inputs), params, True)
+    assert [id(x) for x in jax.tree.leaves(variables)] == before
+
+    def native(p):
+        y, _ = Net().apply(
+            {**variables, "params": p},
+            inputs,
+            train=mode == "train",
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(0)},
+        )
+        return (y**2).sum()
+
+    for layer, of in jax.grad(native)(variables["params"]).items():
+        for name, g in of.items():
+            np.testing.assert_allclose(gradient[f"{layer}/{name}"], g, rtol=1e-5, atol=1e-5)
 
 
 def test_s16_what_is_no_model(kit):

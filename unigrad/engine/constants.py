@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from unigrad.errors import TracingError
+from unigrad.surroundings import fingerprint
 
-__all__ = ["Constants", "copies_noted", "fingerprint", "settled"]
+__all__ = ["Constants", "copies_noted", "settled"]
 
 KEPT_BY_COPY = 1 << 20
 """Arrays of at most so many bytes are copied."""
@@ -87,16 +87,3 @@ def watched(original: np.ndarray[Any, Any], copy: np.ndarray[Any, Any]) -> np.nd
     if note is not None:
         note(copy, original)
     return copy
-
-
-_WEIGHTS = np.arange(1, 8192, 2, dtype=np.uint64)
-
-
-def fingerprint(x: np.ndarray[Any, Any]) -> int:
-    """A number that changes when ``x`` is written: weighted sums of its bits."""
-    bits = np.ascontiguousarray(x).reshape(-1).view(np.uint8)
-    width = _WEIGHTS.size
-    rows = bits.size // (8 * width)
-    whole = 8 * width * rows
-    sums = bits[:whole].view(np.uint64).reshape(rows, width) @ _WEIGHTS
-    return zlib.crc32(bits[whole:].tobytes(), zlib.crc32(sums.tobytes()))

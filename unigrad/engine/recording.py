@@ -22,9 +22,9 @@ from unigrad.engine.core import FROZEN, NOTHING, Alias, Rule, Trace, gathered
 from unigrad.engine.indexing import is_basic, kept_index, taken
 from unigrad.engine.program import Instruction, Program, Variable
 from unigrad.engine.reverse import OVER, called, owned_by
-from unigrad.engine.surroundings import Surroundings, stamp
 from unigrad.engine.table import lookup
 from unigrad.errors import TracingError
+from unigrad.surroundings import Surroundings, stamp
 
 __all__ = ["RecordedArray", "Recorder", "Recording"]
 

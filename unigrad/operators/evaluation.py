@@ -220,25 +220,31 @@ class Evaluation:
             self._require_real(y)
         return (y,) if self._aux is None else self._with_aux(y)
 
-    def vector(self, *xs: Array) -> tuple[Array, ...]:
+    def examples(self, *xs: Array) -> tuple[Array, ...]:
         """Flat arrays to one real value for each example, shape ``(N,)``, then aux."""
         y = self._single(xs)
         shape = self.backend.shape(y)
         if len(shape) != 1:
             raise ShapeError(
-                f"per_example=True needs one value for each example, shape (N,), but the function "
+                f"per_example= needs one value for each example, shape (N,), but the function "
                 f"returned shape {shape}; reduce the other axes inside it"
             )
         self._require_real(y)
+        return self._with_aux(y)
+
+    def vector(self, *xs: Array) -> tuple[Array, ...]:
+        """As `examples`, where axis 0 of every flat array counts the examples too."""
+        outputs = self.examples(*xs)
+        shape = self.backend.shape(outputs[0])
         for name, x in zip(self.names(), xs, strict=True):
             if self.backend.shape(x)[:1] != shape:
                 raise ShapeError(
                     f"per_example=True needs the {shape[0]} examples of the output along axis 0 "
                     f"of every differentiated leaf, but {name} has shape "
                     f"{self.backend.shape(x)}; for the gradient of every example with respect "
-                    f"to shared parameters type: ug.jacobian(f)"
+                    f"to shared parameters type: per_example='shared'"
                 )
-        return self._with_aux(y)
+        return outputs
 
     def tree(self, *xs: Array) -> tuple[Array, ...]:
         """Flat arrays to the leaves of the tree that the function returns, then aux."""

@@ -17,6 +17,7 @@ from unigrad.operators.examples import example_gradients
 __all__ = ["grad", "jacobian", "jvp", "linearize", "value_and_grad", "vjp"]
 
 Unconnected = Literal["zeros", "error"]
+PerExample = bool | Literal["shared"]
 
 
 def value_and_grad(
@@ -25,7 +26,7 @@ def value_and_grad(
     *,
     has_aux: bool = False,
     reduce: Reduce = None,
-    per_example: bool = False,
+    per_example: PerExample = False,
     unconnected: Unconnected = "zeros",
     backend: str | Backend | None = None,
 ) -> Callable[..., tuple[Any, Any]]:
@@ -40,6 +41,8 @@ def value_and_grad(
         per_example: ``f`` returns one value for each example, shape ``(N,)``, and axis 0 of
             every differentiated leaf counts the examples; row ``i`` of the result is the
             gradient of value ``i`` with respect to example ``i``, the others held fixed.
+            ``"shared"``: the leaves are shared by all examples, as a model's weights are; row
+            ``i`` of the result, shape ``(N, *leaf)``, is the gradient of value ``i``.
         unconnected: gradients of leaves that the output does not depend on are ``"zeros"``, or
             an ``"error"``.
         backend: the backend to use; by default that of the arrays (S11).
@@ -81,7 +84,7 @@ def grad(
     *,
     has_aux: bool = False,
     reduce: Reduce = None,
-    per_example: bool = False,
+    per_example: PerExample = False,
     unconnected: Unconnected = "zeros",
     backend: str | Backend | None = None,
 ) -> Callable[..., Any]:
@@ -313,12 +316,20 @@ def _turned(backend: Backend, first: Array, second: Array) -> tuple[int, ...]:
 
 
 def _sweep(
-    backend: Backend, linear: Pullback, sources: Sequence[Array], targets: Sequence[Array]
+    backend: Backend,
+    linear: Pullback,
+    sources: Sequence[Array],
+    targets: Sequence[Array],
+    count: int | None = None,
 ) -> list[list[Array]]:
-    """A linear map applied to the unit arrays of each source: ``source.shape + target.shape``."""
+    """A linear map applied to the unit arrays of each source: ``source.shape + target.shape``.
+
+    Args:
+        count: of the first sources only, so many.
+    """
     xp = backend.xp
     found = []
-    for k, source in enumerate(sources):
+    for k, source in enumerate(sources[:count]):
         shape = backend.shape(source)
         size = int(np.prod(shape, dtype=np.int64))
         units: list[Array | None] = [None] * len(sources)
@@ -336,7 +347,9 @@ def _sweep(
     return found
 
 
-def _require_options(reduce: Reduce, per_example: bool, unconnected: Unconnected) -> None:
+def _require_options(reduce: Reduce, per_example: PerExample, unconnected: Unconnected) -> None:
+    if per_example not in (False, True, "shared"):
+        raise ArgumentError(f"per_example is True, False or 'shared', got {per_example!r}")
     if per_example and reduce is not None:
         raise ArgumentError(
             "per_example=True keeps one value for each example and reduce= makes one number "
@@ -356,13 +369,16 @@ def _of_all(
 
 
 def _outputs_and_grads(
-    call: Evaluation, per_example: bool, unconnected: Unconnected
+    call: Evaluation, per_example: PerExample, unconnected: Unconnected
 ) -> tuple[Sequence[Array], Sequence[Array | None]]:
     if not per_example and unconnected == "zeros":
         return call.backend.value_and_grad(call.scalar, call.primals)
-    outputs, pullback = call.backend.vjp(call.vector if per_example else call.scalar, call.primals)
+    kinds = {False: call.scalar, True: call.vector, "shared": call.examples}
+    outputs, pullback = call.backend.vjp(kinds[per_example], call.primals)
     if unconnected == "error":
         _require_connected(call, pullback, outputs)
+    if per_example == "shared":
+        return outputs, _sweep(call.backend, pullback, outputs, call.primals, 1)[0]
     if per_example:
         return outputs, example_gradients(call, pullback, outputs)
     return outputs, pullback(seed(call.backend, outputs))

@@ -58,7 +58,10 @@ def _is_own(backend: Backend, x: Any) -> bool:
 
 
 def _arrays(backend: Backend, xs: Sequence[Any], own: Sequence[Array]) -> list[Array]:
-    lead = max(own, key=lambda x: kind(backend, x), default=None)
+    lead = None
+    for x in own:  # max(key=) is more than torch.compile can follow
+        if lead is None or kind(backend, x) > kind(backend, lead):
+            lead = x
     arrays = []
     for x in xs:
         if _is_own(backend, x):
