@@ -53,12 +53,14 @@ def _refuse_wrong(
 ) -> None:
     attributes = dict(zip(keys, map(str, values), strict=True))
     for case in WRONG[name]:
-        if not case.when(attributes, arrays):
+        if not case.has_scalar(attributes) or not case.when(attributes, arrays):
             continue
         if case.unless is not None and found.reaches(arrays[case.unless]):
             continue
         places = range(len(arrays)) if case.inputs is None else case.inputs
         if any(found.reaches(arrays[i]) for i in places if i < len(arrays)):
+            if case.at is not None and not case.at(arrays):
+                continue
             if name in OPERATORS:
                 found.exact = True
                 return
@@ -260,7 +262,7 @@ def _is_right(graph: dict[str, Any], inputs: dict[str, Any], found: Recording) -
         if name in _OPENED:
             return False
         for case in WRONG.get(name, ()):
-            if moves(node, case.unless, False):
+            if not case.has_scalar(node.get("attrs", {})) or moves(node, case.unless, False):
                 continue
             places = range(len(node["inputs"])) if case.inputs is None else case.inputs
             if any(moves(node, place, True) for place in places):
