@@ -248,6 +248,8 @@ PITFALLS = (
         [-1.0],
         False,
     ),
+    Pitfall("`prod(x)` at (0, 2, 3)", 1, lambda x: mx.nd.prod(x), [0.0, 2.0, 3.0], False),
+    Pitfall("`x**0` at (0, 2)", 1, lambda x: x**0, [0.0, 2.0], False),
     Pitfall(
         "an `autograd.Function` of (constant 3, x) that multiplies", 1, _of_a_constant, [2.0], False
     ),

@@ -357,11 +357,16 @@ class Backend(ABC):
 
     # ---------------------------------------------------------------- more than derivatives
 
-    def jit(self, f: FlatFunction, *, reuse_output: bool = False) -> FlatFunction:
+    def jit(
+        self, f: FlatFunction, *, reuse_output: bool = False
+    ) -> Callable[..., tuple[Array, ...] | None]:
         """``f``, compiled where the framework can.
 
         Args:
             reuse_output: results may lie in memory that the next call overwrites.
+
+        Returns:
+            a function that may give ``None`` at a call, where ``f`` is to be called as it is.
         """
         return f
 

@@ -101,6 +101,10 @@ def _vector(attributes: Attributes, arrays: Sequence[Any]) -> bool:
     return len(arrays[1].shape) == 1
 
 
+def _projected(attributes: Attributes, arrays: Sequence[Any]) -> bool:
+    return attributes.get("projection_size", "None") != "None"
+
+
 def _odd_turn(attributes: Attributes, arrays: Sequence[Any]) -> bool:
     return int(attributes.get("k", "1")) % 2 == 1
 
@@ -420,8 +424,9 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
     "erfinv": (_single("float32 arrays, or " + _NUMPY),),
     "gamma": (_single("float32 arrays, or " + _NUMPY),),
     "gammaln": (_single("float32 arrays, or " + _NUMPY),),
-    "RNN": (_unlike("an unrolled RNNCell, or float32 arrays", _float64),),
+    "RNN": (_raises(_projected), _unlike("an unrolled RNNCell, or float32 arrays", _float64)),
     "_contrib_BilinearResize2D": (_single("float32 arrays"),),
+    "_random_pdf_normal": (_single("float32 arrays, or the density written out"),),
     "_random_pdf_gamma": (_single("float32 arrays, or the density written out"),),
     "_random_pdf_dirichlet": (_single("float32 arrays, or the density written out"),),
     # not tried, for want of a case, a CPU kernel or a meaning
@@ -466,7 +471,7 @@ _CONSTANT = """
     _npi_equal _npi_not_equal _npi_greater _npi_greater_equal _npi_less _npi_less_equal
     _npi_equal_scalar _npi_not_equal_scalar _npi_greater_scalar _npi_greater_equal_scalar
     _npi_less_scalar _npi_less_equal_scalar _npi_bitwise_and _npi_bitwise_or _npi_bitwise_xor
-    _npi_bitwise_not
+    _npi_bitwise_not _npi_diag_indices_from _onehot_encode multi_all_finite
 """
 CONSTANT: frozenset[str] = frozenset(_CONSTANT.split())
 """Operators constant almost everywhere: nothing is lost where their values leave MXNet."""
@@ -479,8 +484,12 @@ RUNNING_STATISTICS: dict[str, int] = {
 }
 """Operators that write into their last inputs in the backward pass, and how many those are."""
 
-UNRECORDED: frozenset[str] = frozenset({"_npi_copysign_scalar", "_npi_rcopysign_scalar"})
-"""Operators that MXNet cannot even record."""
+UNRECORDED: dict[str, When] = {
+    "_npi_copysign_scalar": _always,
+    "_npi_rcopysign_scalar": _always,
+    "RNN": _projected,
+}
+"""Operators that MXNet cannot even record, or run in training mode: when."""
 
 TRAINING_FORWARD: frozenset[str] = frozenset({"Pooling"})
 """Operators whose value is the same in both modes, but whose float32 gradient is memory that

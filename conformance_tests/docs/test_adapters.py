@@ -14,7 +14,9 @@ from unigrad.errors import BackendNotAvailableError
 
 
 def _modules(package: ModuleType) -> list[ModuleType]:
-    names = [found.name for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+    names = [
+        found.name for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    ]
     return [package, *map(importlib.import_module, names)]
 
 

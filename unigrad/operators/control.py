@@ -274,10 +274,11 @@ class jit:
                     ),
                 )
         scope = backend.scope(leaves)
-        if scope is None:
-            return compiled(arrays)
-        with scope:
-            return compiled(arrays)
+        with scope or contextlib.nullcontext():
+            results = compiled.run(arrays)
+        if results is None:
+            return self.f(*args, **kwargs)
+        return compiled.tree(results)
 
 
 def _bound(function: Any, owner: Any) -> Any:
@@ -326,8 +327,12 @@ class _Compiled:
 
         self._run = backend.jit(flat, reuse_output=reuse_output)
 
-    def __call__(self, arrays: Sequence[Array]) -> Any:
-        results = self._run(*arrays)
+    def run(self, arrays: Sequence[Array]) -> Sequence[Array] | None:
+        """The arrays among the results; ``None`` if the function is to be called as it is."""
+        return self._run(*arrays)
+
+    def tree(self, results: Sequence[Array]) -> Any:
+        """The function's output with these arrays in it."""
         outputs: Any = results
         if len(self._constants) != len(results):
             outputs = list(self._constants)

@@ -97,7 +97,9 @@ class Wrapper(Backend):
     ) -> tuple[Array, ...]:
         return self.inner_backend.custom_vjp(forward, backward, primals)
 
-    def jit(self, f: FlatFunction, *, reuse_output: bool = False) -> FlatFunction:
+    def jit(
+        self, f: FlatFunction, *, reuse_output: bool = False
+    ) -> Callable[..., tuple[Array, ...] | None]:
         return self.inner_backend.jit(f, reuse_output=reuse_output)
 
 
