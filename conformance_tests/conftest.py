@@ -9,8 +9,8 @@ import pytest
 
 from unigrad.testing import read_known_gaps
 
-# Case tables that import MXNet, which may be missing: the modules that use them skip with its name.
-collect_ignore = ["unit/mxnet_cases.py", "unit/mxnet_layers.py"]
+# Helpers that import MXNet, which may be missing: the modules that use them skip with its name.
+collect_ignore = [f"unit/mxnet_{name}.py" for name in ("cases", "derivatives", "jitted", "layers")]
 
 
 @pytest.fixture(scope="session")

@@ -23,9 +23,8 @@ ug.get_backend("mxnet")
 
 import mxnet as mx  # noqa: E402
 
-from unigrad_mxnet import wrong_gradients  # noqa: E402
 from unigrad_mxnet.operators import OPERATORS  # noqa: E402
-from unigrad_mxnet.wrong_gradients import CONSTANT, WRONG  # noqa: E402
+from unigrad_mxnet.wrong_gradients import CONSTANT, WRONG, Wrong  # noqa: E402
 
 __all__ = ["draw_curvature", "operators_page", "pitfalls", "refused_operators"]
 
@@ -83,7 +82,7 @@ class Entry:
 
 def _star(case: Any) -> str:
     """An asterisk where only some calls are affected."""
-    return "" if case.when is wrong_gradients._always and case.inputs is None else " \\*"
+    return "" if case == Wrong(case.reason, case.instead) else " \\*"
 
 
 def registry() -> list[Entry]:
@@ -249,6 +248,8 @@ PITFALLS = (
         [-1.0],
         False,
     ),
+    Pitfall("`prod(x)` at (0, 2, 3)", 1, lambda x: mx.nd.prod(x), [0.0, 2.0, 3.0], False),
+    Pitfall("`x**0` at (0, 2)", 1, lambda x: x**0, [0.0, 2.0], False),
     Pitfall(
         "an `autograd.Function` of (constant 3, x) that multiplies", 1, _of_a_constant, [2.0], False
     ),

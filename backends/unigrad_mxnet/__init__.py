@@ -24,8 +24,9 @@ spec = BackendSpec(
     capabilities=Capabilities(
         complex=False,
         custom_vjp=True,
+        jit=True,
         models=True,
-        native=frozenset({"custom_vjp", "functional", "hvp", "jvp", "linearize"}),
+        native=frozenset({"custom_vjp", "functional", "hvp", "jit", "jvp", "linearize"}),
         hvp="forward_over_reverse",
     ),
     unavailable=None

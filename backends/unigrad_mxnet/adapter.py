@@ -16,7 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from unigrad.backend import Array, Backend, FlatFunction, HvpMethod, Pullback, Pushforward
+from unigrad.backend import (
+    Array,
+    Backend,
+    FlatFunction,
+    HvpMethod,
+    Pullback,
+    Pushforward,
+    seed,
+)
 from unigrad.stateless import ModelOptions, StatelessModel
 from unigrad_mxnet import models, namespace, spec, watching
 from unigrad_mxnet.arrays import (
@@ -27,10 +35,19 @@ from unigrad_mxnet.arrays import (
     numpy_semantics,
     semantics,
 )
+from unigrad_mxnet.compiled import Compiled
 from unigrad_mxnet.creation import supported
 from unigrad_mxnet.framework import mx
 from unigrad_mxnet.kernels import conv2d
-from unigrad_mxnet.recording import Recording, current, names_in, recording, refuse_if_recording
+from unigrad_mxnet.memory import Kept, copied
+from unigrad_mxnet.recording import (
+    Recording,
+    active,
+    current,
+    names_in,
+    recording,
+    refuse_if_recording,
+)
 from unigrad_mxnet.rules import apply_rule
 from unigrad_mxnet.second_order import Exact
 
@@ -91,6 +108,11 @@ class MxnetBackend(Backend):
                 return mx.np.zeros(x.shape, dtype=self.dtype(x), ctx=x.ctx)
             return mx.nd.zeros(x.shape, dtype=self.dtype(x), ctx=x.ctx)
 
+    def ones_like(self, x: Array) -> Array:
+        with semantics(x):
+            make = mx.np.ones if is_np(x) else mx.nd.ones
+            return make(x.shape, dtype=self.dtype(x), ctx=x.ctx)
+
     def inner(self, xs: Sequence[Array], ys: Sequence[Array]) -> Array:
         with numpy_semantics():
             total: Any = None
@@ -114,20 +136,26 @@ class MxnetBackend(Backend):
     # ---------------------------------------------------------------- derivatives
 
     def vjp(self, f: FlatFunction, primals: Sequence[Array]) -> tuple[tuple[Array, ...], Pullback]:
+        return self._vjp(f, primals, later=True)
+
+    def _vjp(
+        self, f: FlatFunction, primals: Sequence[Array], later: bool
+    ) -> tuple[tuple[Array, ...], Pullback]:
         run = _Run(f, primals)
         if run.record.exact:
             return run.outputs, run.exact().vjp(primals, run.outputs, run.outer)
-        return run.outputs, self._pullback(run)
+        return run.outputs, self._pullback(run, Kept(run.record.notes) if later else None)
 
-    def _pullback(self, run: _Run) -> Pullback:
-        """The pullback that MXNet gives."""
+    def _pullback(self, run: _Run, kept: Kept | None) -> Pullback:
+        """The pullback that MXNet gives, unless a constant is written in between."""
         leaves, recorded = run.leaves, run.recorded
         reached = [names_in(y) if "float" in self.dtype(y) else frozenset() for y in recorded]
         names = [mx.autograd.get_symbol(x).name for x in leaves]
 
         def pullback(cotangents: Sequence[Array | None]) -> tuple[Array | None, ...]:
             refuse_if_recording("a pullback")
-            if current() is not None:  # the derivative around it needs more than MXNet's
+            written = kept is not None and kept.put_back()
+            if written or current() is not None:  # it needs more than MXNet's
                 return run.exact().vjp(leaves, run.outputs, None)(cotangents)
             with numpy_semantics():  # for mx.nd too: xp computes on 0-d arrays inside
                 heads = [
@@ -144,7 +172,7 @@ class MxnetBackend(Backend):
                         [leaves[k] for k in asked],
                         head_grads=[c for _, c, _ in heads],
                         retain_graph=True,
-                        train_mode=run.training,
+                        train_mode=run.mode(),
                     )
                     for k, g in zip(asked, found, strict=True):
                         grads[k] = as_class(_dense(g), leaves[k])
@@ -157,7 +185,8 @@ class MxnetBackend(Backend):
         self, f: FlatFunction, primals: Sequence[Array]
     ) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
         with semantics(*primals):
-            return super().value_and_grad(f, primals)
+            outputs, pullback = self._vjp(f, primals, later=False)
+            return outputs, pullback(seed(self, outputs))
 
     def jvp(
         self, f: FlatFunction, primals: Sequence[Array], tangents: Sequence[Array | None]
@@ -182,6 +211,11 @@ class MxnetBackend(Backend):
         forward = method == "forward_over_reverse"
         grads, products = run.exact().hvp(primals, tangents, run.outputs, run.outer, forward)
         return run.outputs, grads, products
+
+    def jit(
+        self, f: FlatFunction, *, reuse_output: bool = False
+    ) -> Callable[..., tuple[Array, ...] | None]:
+        return Compiled(f)
 
     def custom_vjp(
         self,
@@ -211,7 +245,7 @@ class _Run:
         self.training = mx.autograd.is_training()
         with semantics(*primals):
             with mx.autograd.pause(train_mode=self.training):
-                self.leaves = [_dense(x).copy() for x in primals]
+                self.leaves = [_fresh(_dense(x)) for x in primals]
                 for x in self.leaves:
                     x.attach_grad()
             exact = exact or self.outer is not None
@@ -220,9 +254,19 @@ class _Run:
             with mx.autograd.pause(train_mode=self.training):
                 self.outputs = tuple(y.copy() for y in self.recorded)
 
+    def mode(self) -> bool:
+        """Whether the backward pass is to run in training mode."""
+        noted = self.record.training
+        return self.training if noted is None else noted
+
     def exact(self) -> Exact:
         """The function as a graph."""
         return Exact(self.record, self.leaves, self.recorded, self.outputs)
+
+
+def _fresh(x: Array) -> Array:
+    """A copy; unseen by ``ug.jit``, for which it would be a result that gets a gradient."""
+    return x.copy() if active.capture is None else copied(x)
 
 
 def _dense(x: Array) -> Array:

@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from unigrad.errors import HigherOrderError
-from unigrad_mxnet.arrays import peek
 from unigrad_mxnet.framework import mx
+from unigrad_mxnet.hooks import original
 from unigrad_mxnet.operators import OPERATORS, Attributes
 from unigrad_mxnet.wrong_gradients import RANDOM, WRONG
 
@@ -122,7 +122,7 @@ class Notes:
 
     def __init__(self, leaves: Sequence[Any]) -> None:
         self.constants: dict[int, Any] = {}
-        self._known: dict[int, int] = {}
+        self._known: dict[int | None, int] = {}
         self._kept: dict[int, Any] = {}
         self._kinds: dict[int, Kind] = {}
         self._moving: set[int] = set()
@@ -157,7 +157,7 @@ class Notes:
 
     def moving(self) -> list[Any]:
         """The arrays at hand that depend on a leaf."""
-        return [self._kept[s] for s in self._known.values() if s in self._moving]
+        return [self._kept[s] for s in tuple(self._known.values()) if s in self._moving]
 
     def note(
         self, name: str, make: Callable[[], Run], inputs: Sequence[Any], outputs: Sequence[Any]
@@ -182,10 +182,15 @@ class Notes:
         """Note that ``other`` is one more handle of the array of handle ``of``."""
         self._known[other] = self._known[of]
 
-    def handle_moves(self, handle: int) -> bool:
+    def handle_moves(self, handle: int | None) -> bool:
         return self._known.get(handle) in self._moving
 
-    def forget(self, handle: int) -> bool:
+    def is_result(self, handle: int | None) -> bool:
+        """Whether the array of this handle depends on a leaf, and is none."""
+        slot = self._known.get(handle)
+        return slot in self._moving and slot not in self.leaves
+
+    def forget(self, handle: int | None) -> bool:
         """The array of this handle is about to be written: what it was, if used, is kept."""
         slot = self._known.pop(handle, None)
         if slot is None or slot not in self.constants:
@@ -207,6 +212,31 @@ class Notes:
             if own is not None and own[0] < written[1] and written[0] < own[1]:
                 found |= self.forget(_key(x))
         return found
+
+    def moves_in(
+        self,
+        written: tuple[int, int],
+        place: Callable[[Any], tuple[int, int] | None],
+        handle: int | None,
+    ) -> bool:
+        """Whether an array that depends on a leaf, of another handle, lies in these places."""
+        for slot, x in tuple(self._kept.items()):
+            if slot not in self._moving or isinstance(x, Token) or _key(x) == handle:
+                continue
+            if slot not in self._places:
+                self._places[slot] = place(x.handle)
+            own = self._places[slot]
+            if own is not None and max(own[0], written[0]) < min(own[1], written[1]):
+                return True
+        return False
+
+    def shared(self) -> list[tuple[int, Any]]:
+        """The constants that somebody else may write."""
+        return [
+            (slot, x)
+            for slot, x in self.constants.items()
+            if not isinstance(x, Token) and self._known.get(_key(x)) == slot
+        ]
 
     def freed(self, handle: int) -> None:
         self._known.pop(handle, None)
@@ -314,7 +344,7 @@ def plain(x: Any) -> Any:
     """The values of an array, never to be written again; of a token, its map."""
     if isinstance(x, Token):
         return x.apply
-    values = peek(x)
+    values = original("asnumpy")(x)
     values.flags.writeable = False  # the engine keeps such constants as they are
     return values
 

@@ -25,7 +25,13 @@ _hooks = _Hooks()
 def replaced(key: str, owner: Any, name: str, replacement: Callable[..., Any]) -> None:
     """One more place: ``owner.name``."""
     _hooks.places[key] = (owner, name, replacement)
-    _hooks.originals[key] = getattr(owner, name)
+    _hooks.originals[key] = _held(owner, name)
+
+
+def _held(owner: Any, name: str) -> Any:
+    """What is there; of a class the static method itself, not its function."""
+    found = getattr(owner, name)
+    return vars(owner).get(name, found) if isinstance(owner, type) else found
 
 
 def original(key: str) -> Any:
@@ -39,7 +45,7 @@ def acquire() -> None:
         _hooks.users += 1
         if _hooks.users == 1:
             for key, (owner, name, replacement) in _hooks.places.items():
-                _hooks.originals[key] = getattr(owner, name)
+                _hooks.originals[key] = _held(owner, name)
                 setattr(owner, name, replacement)
 
 

@@ -117,9 +117,7 @@ class GluonModel(StatelessModel):
         other = next((x for x, y in zip(inputs, given, strict=True) if x is not y), None)
         if other is not None:
             output = _classed(output, other)
-        after = {
-            name: (statistics or {}).get(id(p), now[name]) for name, p in self._state.items()
-        }
+        after = {name: (statistics or {}).get(id(p), now[name]) for name, p in self._state.items()}
         return output, after
 
     def _mode(self) -> contextlib.AbstractContextManager[Any]:

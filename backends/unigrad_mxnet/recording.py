@@ -13,13 +13,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from unigrad.errors import HigherOrderError
+from unigrad.errors import HigherOrderError, UnsupportedError
 from unigrad_mxnet import hooks
 from unigrad_mxnet.framework import mx
 from unigrad_mxnet.graph import Notes, Run
-from unigrad_mxnet.wrong_gradients import CONSTANT
+from unigrad_mxnet.wrong_gradients import CONSTANT, RUNNING_STATISTICS
 
 __all__ = [
+    "MODES",
     "Recording",
     "active",
     "current",
@@ -31,24 +32,34 @@ __all__ = [
     "recording",
     "records",
     "refuse_if_recording",
+    "refuse_other_threads",
 ]
 
 _LIB: Any = mx.base._LIB
 
 
 class _Active(threading.local):
-    """Of this thread, innermost last: its recordings, and the compiled blocks that run."""
+    """Of this thread, innermost last: its recordings, and the compiled blocks that run.
+
+    Attributes:
+        capture: the one that ``ug.jit`` is at, a `unigrad_mxnet.capturing.Capture`.
+    """
 
     def __init__(self) -> None:
         self.stack: list[Recording] = []
         self.blocks: list[Any] = []
         self.names: set[str] = set()
+        self.capture: Any = None
 
 
 active = _Active()
 
 records: list[Recording] = []
 """The recordings of all threads."""
+
+
+MODES: frozenset[str] = frozenset({"Dropout", "RNN", "LeakyReLU", "Custom", *RUNNING_STATISTICS})
+"""Operators whose backward pass asks in which mode it runs; those without a translation may."""
 
 
 class Recording:
@@ -61,6 +72,9 @@ class Recording:
         exact: whether MXNet's own derivative will not do.
         rule: whether it is of a derivative rule of the user's own.
         left: whether values that depend on a leaf were looked at.
+        elsewhere: whether such values were used in another thread.
+        training: the mode of the operators whose backward pass asks for it; ``None``: there were
+            none.
     """
 
     def __init__(self, leaves: Sequence[Any], exact: bool = False, rule: bool = False) -> None:
@@ -72,11 +86,20 @@ class Recording:
         self.exact = exact or rule
         self.rule = rule
         self.left = False
+        self.elsewhere = False
+        self.training: bool | None = None
         self.around: set[str] = set()
 
     def reaches(self, array: Any) -> bool:
         """Whether ``array`` depends on a leaf in a way that has a derivative."""
         return self.notes.moves(array) or reaches(array.handle, self.leaves)
+
+    def runs_in(self, training: bool) -> None:
+        """Note the mode of an operator: MXNet's backward pass has one mode for all of them."""
+        if self.training is None:
+            self.training = training
+        elif self.training != training:
+            self.exact = True
 
     def unseen(self, array: Any) -> bool:
         """Whether a constant of `notes` does depend on a leaf, of this recording or another."""
@@ -85,8 +108,11 @@ class Recording:
     def note(
         self, name: str, make: Callable[[], Run], inputs: Sequence[Any], outputs: Sequence[Any]
     ) -> bool:
-        """Note a call that depends on a leaf, of this recording or of one around it."""
-        if not any(moves_anywhere(x) for x in inputs):
+        """Note a call that depends on a leaf, of this recording or of one around it.
+
+        Under ``ug.jit`` every call is noted: what it depends on may have changed at the next.
+        """
+        if active.capture is None and not any(moves_anywhere(x) for x in inputs):
             return False
         self.notes.note(name, make, inputs, outputs)
         return True
@@ -143,6 +169,25 @@ def refuse_if_recording(what: str) -> None:
         )
 
 
+def refuse_other_threads(handles: Sequence[int | None]) -> None:
+    """Refuse arrays that are being differentiated in other threads: MXNet records in those only."""
+    if len(records) == len(active.stack):
+        return
+    for record in tuple(records):
+        if record not in active.stack and any(record.notes.handle_moves(h) for h in handles):
+            record.elsewhere = True
+            raise _elsewhere()
+
+
+def _elsewhere() -> UnsupportedError:
+    error: UnsupportedError = UnsupportedError(
+        "an array that is being differentiated was used in another thread, where MXNet does not "
+        "record, and its derivative would be lost; compute with it in the thread that calls the "
+        "function, or type: x.detach() in its place if a constant is meant"
+    )
+    return error
+
+
 @contextlib.contextmanager
 def recording(
     leaves: Sequence[Any], exact: bool = False, rule: bool = False
@@ -165,6 +210,8 @@ def recording(
         try:
             with mx.autograd.record(train_mode=mx.autograd.is_training()):
                 yield found
+            if found.elsewhere:  # the other thread may have kept its error to itself
+                raise _elsewhere()
         finally:
             records.remove(found)
             active.stack.pop()

@@ -19,13 +19,14 @@ from unigrad_mxnet.graph import Graph, Token, plain
 from unigrad_mxnet.hooks import original
 from unigrad_mxnet.recording import (
     Recording,
+    active,
     current,
     moves_anywhere,
     noted_by,
     recording,
 )
 
-__all__ = ["Exact", "call_function", "noted_rule"]
+__all__ = ["Exact", "agree", "call_function", "noted_rule"]
 
 _TOLERANCE = {"float64": 1e-5, "float32": 1e-2, "float16": 0.2}
 _ROUNDINGS = 64
@@ -172,26 +173,29 @@ class Exact:
 
     def _check(self, found: Arrays) -> None:
         """The graph must give what MXNet gave, or its derivatives are worth nothing."""
-        for k, (y, expected) in enumerate(zip(found, self.expected, strict=True)):
-            if expected.dtype.kind != "f" or not expected.size:
-                continue
-            tolerance = _TOLERANCE[expected.dtype.name]
-            scale = np.max(np.abs(expected), where=np.isfinite(expected), initial=0.0)
-            if not np.allclose(
-                y, expected, rtol=tolerance, atol=tolerance * scale, equal_nan=True
-            ) and not self._cancels(k, y, expected):
-                raise HigherOrderError(
-                    "a derivative was asked for that needs the function in plain NumPy, and "
-                    "its value there is not the one that MXNet gave: an array may have been "
-                    "written in place, or the translation of an operator is wrong; compute on "
-                    "another backend: ug.asarray(tree, backend='numpy')"
-                )
+        if not agree(self.graph, self.values, self.constants, found, self.expected):
+            raise HigherOrderError(
+                "a derivative was asked for that needs the function in plain NumPy, and "
+                "its value there is not the one that MXNet gave: an array may have been "
+                "written in place, or the translation of an operator is wrong; compute on "
+                "another backend: ug.asarray(tree, backend='numpy')"
+            )
 
-    def _cancels(self, k: int, y: Any, expected: Any) -> bool:
-        """Whether the two differ by rounding only: larger numbers cancel in them."""
-        largest = self.graph.scales(self.values, self.constants)[k]
-        rounding = _ROUNDINGS * float(np.finfo(expected.dtype).eps) * largest
-        return bool(np.allclose(y, expected, rtol=0.0, atol=rounding, equal_nan=True))
+
+def agree(graph: Graph, leaves: Arrays, constants: Arrays, found: Arrays, expected: Arrays) -> bool:
+    """Whether ``found``, of the graph, is what MXNet gave, up to rounding and what cancels."""
+    for k, (y, wanted) in enumerate(zip(found, expected, strict=True)):
+        if wanted.dtype.kind != "f" or not wanted.size:
+            continue
+        tolerance = _TOLERANCE[wanted.dtype.name]
+        scale = np.max(np.abs(wanted), where=np.isfinite(wanted), initial=0.0)
+        if np.allclose(y, wanted, rtol=tolerance, atol=tolerance * scale, equal_nan=True):
+            continue
+        largest = graph.scales(leaves, constants)[k]
+        rounding = _ROUNDINGS * float(np.finfo(wanted.dtype).eps) * largest
+        if not np.allclose(y, wanted, rtol=0.0, atol=rounding, equal_nan=True):
+            return False
+    return True
 
 
 def _refuse_unseen(record: Recording, graph: Graph) -> None:
@@ -271,6 +275,8 @@ def noted_rule(
         forward: ``forward(*primals) -> (outputs, residuals)``.
     """
     outer = current()
+    if active.capture is not None:
+        active.capture.fail("it has a derivative rule of its own")
     seen: list[Any] = []
 
     def watched(*xs: Any) -> tuple[Arrays, Arrays]:

@@ -1,8 +1,8 @@
 """What unigrad watches while MXNet records for it, so that nothing wrong passes in silence.
 
-MXNet loses derivatives without a word: operators with a wrong or missing gradient, values that
-leave for NumPy, nested backward passes. All of them go through few Python places; those are
-replaced while some thread records for unigrad, act on the threads that do, and are put back.
+MXNet loses derivatives without a word: operators with a wrong or missing gradient, work in other
+threads, values that leave (`leaving`) or are written (`memory`). All of them go through few Python
+places; those are replaced while some thread records for unigrad, and are put back.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from unigrad.errors import HigherOrderError, UnsupportedError
-from unigrad_mxnet import memory
+from unigrad.errors import UnsupportedError
+from unigrad_mxnet import dropping, leaving, memory, numpy_calls
 from unigrad_mxnet.framework import mx
 from unigrad_mxnet.graph import Run, translated, translated_symbol
 from unigrad_mxnet.hooks import original, replaced
 from unigrad_mxnet.operators import OPERATORS
 from unigrad_mxnet.recording import (
+    MODES,
     Recording,
     active,
     current,
     moves_anywhere,
     operator_name,
     reaches,
+    refuse_other_threads,
 )
 from unigrad_mxnet.second_order import call_function
 from unigrad_mxnet.wrong_gradients import (
@@ -43,22 +45,26 @@ __all__ = ["OPERATORS", "install", "registered"]
 
 _LIB: Any = mx.base._LIB
 
-_SHOWN_OR_COUNTED = frozenset({"__repr__", "__str__", "__format__", "__bool__", "__int__"})
-
 # -------------------------------------------------------------------- operators
+
+
+def _attributes(keys: Sequence[str], values: Sequence[Any]) -> dict[str, str]:
+    return dict(zip(keys, map(str, values), strict=True))
 
 
 def _refuse_wrong(
     found: Recording, name: str, arrays: Sequence[Any], keys: Sequence[str], values: Sequence[Any]
 ) -> None:
-    attributes = dict(zip(keys, map(str, values), strict=True))
+    attributes = _attributes(keys, values)
     for case in WRONG[name]:
-        if not case.when(attributes, arrays):
+        if not case.has_scalar(attributes) or not case.when(attributes, arrays):
             continue
         if case.unless is not None and found.reaches(arrays[case.unless]):
             continue
         places = range(len(arrays)) if case.inputs is None else case.inputs
         if any(found.reaches(arrays[i]) for i in places if i < len(arrays)):
+            if case.at is not None and not case.at(arrays):
+                continue
             if name in OPERATORS:
                 found.exact = True
                 return
@@ -83,17 +89,30 @@ def _invoke(
     is_np_op: bool,
     output_is_list: bool,
 ) -> Any:
-    run = original("invoke")
+    run = original("invoke") if out is None else _written
+    refuse_other_threads([x.handle.value for x in arrays])
     found = current()
     written = () if out is None else _listed(out)
     for y in written:
-        memory.before_writing(y.handle)
+        memory.before_writing(y.handle, found)
+    name = operator_name(handle)
+    if name in memory.UPDATES:
+        memory.before_update(name, arrays, found)
     if found is None:
         return run(handle, arrays, keys, values, out, is_np_op, output_is_list)
-    name = operator_name(handle)
+    if out is None and dropping.drops(name, attributes := _attributes(keys, values), arrays):
+
+        def call(name: str, xs: Sequence[Any], **given: Any) -> Any:
+            keys, values = list(given), list(given.values())
+            return _invoke(_handle(name), xs, keys, values, None, is_np_op, True)
+
+        parts = dropping.layer_by_layer(call, attributes, arrays)
+        return parts if output_is_list or len(parts) > 1 else parts[0]
     if name in WRONG and not found.exact:
         _refuse_wrong(found, name, arrays, keys, values)
     training = mx.autograd.is_training()
+    if name in MODES or name not in OPERATORS:
+        found.runs_in(training)
     place = "" if name in OPERATORS else _place()
 
     def translation() -> Run:
@@ -113,8 +132,8 @@ def _invoke(
     if name in TRAINING_FORWARD:
         with mx.autograd.train_mode():
             results = run(handle, given, keys, values, out, is_np_op, output_is_list)
-    elif name in UNRECORDED:
-        with mx.autograd.pause(train_mode=training):
+    elif name in UNRECORDED and UNRECORDED[name](_attributes(keys, values), arrays):
+        with mx.autograd.pause(train_mode=False):
             results = run(handle, given, keys, values, out, is_np_op, output_is_list)
     else:
         results = run(handle, given, keys, values, out, is_np_op, output_is_list)
@@ -122,6 +141,21 @@ def _invoke(
     if written:
         _after_writing(written, found if noted else None)
     return results
+
+
+def _written(*arguments: Any) -> Any:
+    """A call that writes; MXNet records only those into arrays that it knows nothing of."""
+    try:
+        return original("invoke")(*arguments)
+    except mx.MXNetError as error:
+        text = str(error)
+        if current() is None or not ("Inplace operations" in text or "Assigning to" in text):
+            raise
+        raise UnsupportedError(
+            f"an array was written in place{_place()} in a function that is being differentiated "
+            f"(y[...] = ..., y += ... or out=), which MXNet cannot record; type: y = y + ... in "
+            f"place of y += ..., and where, concat or stack of the parts in place of writing them"
+        ) from error
 
 
 def _place() -> str:
@@ -160,7 +194,7 @@ def _after_writing(written: Sequence[Any], noted: Recording | None) -> None:
 def _is_random(
     found: Recording, arrays: Sequence[Any], keys: Sequence[str], values: Sequence[Any]
 ) -> bool:
-    attributes = dict(zip(keys, map(str, values), strict=True))
+    attributes = _attributes(keys, values)
     drawn = mx.autograd.is_training() or attributes.get("mode") == "always"
     return drawn and float(attributes.get("p", "0.5")) > 0 and arrays[0].size > 0
 
@@ -174,7 +208,7 @@ def _with_mask(
     is_np: bool,
 ) -> list[Any]:
     """The outputs of Dropout, the hidden one with them: the mask that was drawn."""
-    axes = ast.literal_eval(dict(zip(keys, map(str, values), strict=True)).get("axes", "()"))
+    axes = ast.literal_eval(_attributes(keys, values).get("axes", "()"))
     spread = (axes,) if isinstance(axes, int) else tuple(axes or ())
     shape = tuple(1 if k in spread else n for k, n in enumerate(x.shape))
     make = mx.np.empty if is_np else mx.nd.empty
@@ -187,6 +221,7 @@ def _with_mask(
 
 def _tensordot(x: Any, y: Any, axes: Any) -> Any:
     """The one operator with a derivative that goes another way into MXNet than all others do."""
+    refuse_other_threads([x.handle.value, y.handle.value])
     result = original("tensordot")(x, y, axes)
     found = current()
     if found is not None:
@@ -214,6 +249,7 @@ def _call_block(self: Any, *args: Any) -> Any:
 def _call_graph(self: Any, *args: Any, **kwargs: Any) -> Any:
     """A hybridized block's graph: as it is if all of it is right, operator by operator if not."""
     run = original("graph")
+    refuse_other_threads([x.handle.value for x in args if isinstance(x, mx.nd.NDArray)])
     found = current()
     if found is None:
         return run(self, *args, **kwargs)
@@ -226,6 +262,8 @@ def _call_graph(self: Any, *args: Any, **kwargs: Any) -> Any:
     symbol = block._cached_graph[1]
     graph = _settled(symbol, _text(block, symbol), args)
     names, is_np, training = symbol.list_inputs(), self.is_np_sym, mx.autograd.is_training()
+    if any(node["op"] in MODES for node in graph["nodes"]):
+        found.runs_in(training)
     if not found.exact and _is_right(graph, dict(zip(names, args, strict=True)), found):
         results = run(self, *args, **kwargs)
         found.note(
@@ -260,7 +298,7 @@ def _is_right(graph: dict[str, Any], inputs: dict[str, Any], found: Recording) -
         if name in _OPENED:
             return False
         for case in WRONG.get(name, ()):
-            if moves(node, case.unless, False):
+            if not case.has_scalar(node.get("attrs", {})) or moves(node, case.unless, False):
                 continue
             places = range(len(node["inputs"])) if case.inputs is None else case.inputs
             if any(moves(node, place, True) for place in places):
@@ -378,18 +416,7 @@ def registered(name: str) -> str | None:
     return operator_name(found.value or 0)
 
 
-# -------------------------------------------------------------------- what leaves the graph
-
-
-def _backward(*arguments: Any) -> Any:
-    if current() is not None:
-        raise HigherOrderError(
-            "a backward pass of MXNet's own was asked for inside a function that is being "
-            "differentiated, and its result would be taken for a constant; type: ug.grad in "
-            "place of mx.autograd.grad or backward(), or with mx.autograd.pause(): ... around "
-            "it if a constant is meant"
-        )
-    return original("backward")(*arguments)
+# -------------------------------------------------------------------- custom functions
 
 
 def _record_function(count: Any, handles: Any, *rest: Any) -> Any:
@@ -402,55 +429,6 @@ def _record_function(count: Any, handles: Any, *rest: Any) -> Any:
     return original("function")(count, handles, *rest)
 
 
-def _asnumpy(self: Any) -> Any:
-    if current() is not None:
-        for record in active.stack:
-            if record.reaches(self) and not _only_shown():
-                _refuse_leaving(record)
-    return original("asnumpy")(self)
-
-
-def _to_dlpack(handle: Any, *rest: Any) -> Any:
-    if current() is not None:
-        for record in active.stack:
-            if record.notes.handle_moves(handle.value):
-                _refuse_leaving(record)
-    return original("MXNDArrayToDLPack")(handle, *rest)
-
-
-def _save_bytes(handle: Any, *rest: Any) -> Any:
-    """What ``copy.copy``, ``copy.deepcopy`` and ``pickle`` do."""
-    if current() is not None:
-        for record in active.stack:
-            if record.notes.handle_moves(handle.value):
-                raise UnsupportedError(
-                    "an array that is being differentiated was copied by Python's copy module or "
-                    "pickled, and its derivative would be lost; type: x.copy(), or x.detach() in "
-                    "its place if a constant is meant"
-                )
-    return original("MXNDArraySaveRawBytes")(handle, *rest)
-
-
-def _refuse_leaving(record: Recording) -> None:
-    if not record.rule:
-        raise UnsupportedError(
-            "an array that is being differentiated was turned into a NumPy array or a number, "
-            "and its derivative would be lost; type: x.detach().asnumpy() if a constant is "
-            "meant, or mx.np.stack([...]) in place of mx.np.array([...]) of arrays"
-        )
-    record.left = True
-
-
-def _only_shown() -> bool:
-    """Whether the values are only printed, or decide a branch or a count."""
-    frame: Any = sys._getframe(2)
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("mxnet."):
-        if frame.f_code.co_name in _SHOWN_OR_COUNTED:
-            return True
-        frame = frame.f_back
-    return False
-
-
 # -------------------------------------------------------------------- the places
 
 
@@ -461,10 +439,8 @@ def install() -> None:
     replaced("tensordot", api, "tensordot", _tensordot)
     replaced("block", mx.gluon.HybridBlock, "_call_cached_op", _call_block)
     replaced("graph", mx.nd._internal.CachedOp, "__call__", _call_graph)
-    replaced("backward", _LIB, "MXAutogradBackwardEx", _backward)
     replaced("function", _LIB, "MXCustomFunctionRecord", _record_function)
     replaced("call", mx.autograd.Function, "__call__", call_function)
-    replaced("asnumpy", mx.nd.NDArray, "asnumpy", _asnumpy)
-    replaced("MXNDArrayToDLPack", _LIB, "MXNDArrayToDLPack", _to_dlpack)
-    replaced("MXNDArraySaveRawBytes", _LIB, "MXNDArraySaveRawBytes", _save_bytes)
     memory.install()
+    leaving.install()
+    numpy_calls.install()

@@ -47,6 +47,8 @@ class Wrong:
         when: whether a call with these attributes and inputs is affected.
         inputs: the inputs whose derivative is wrong; by default all.
         unless: an input; if it is differentiated too, all is right.
+        scalar: if given, only calls with this number as their ``scalar`` are affected.
+        at: whether a call on these values is; asked last, for it waits for MXNet to compute them.
     """
 
     reason: str
@@ -54,6 +56,12 @@ class Wrong:
     when: When = _always
     inputs: tuple[int, ...] | None = None
     unless: int | None = None
+    scalar: float | None = None
+    at: Callable[[Sequence[Any]], bool] | None = None
+
+    def has_scalar(self, attributes: Attributes) -> bool:
+        """Whether the call's number is one that is affected."""
+        return self.scalar is None or float(attributes.get("scalar", "1.0")) == self.scalar
 
 
 # -------------------------------------------------------------------- when
@@ -91,6 +99,10 @@ def _dilated_and_strided(attributes: Attributes, arrays: Sequence[Any]) -> bool:
 
 def _vector(attributes: Attributes, arrays: Sequence[Any]) -> bool:
     return len(arrays[1].shape) == 1
+
+
+def _projected(attributes: Attributes, arrays: Sequence[Any]) -> bool:
+    return attributes.get("projection_size", "None") != "None"
 
 
 def _odd_turn(attributes: Attributes, arrays: Sequence[Any]) -> bool:
@@ -142,16 +154,6 @@ def _repeated_or_broadcast(attributes: Attributes, arrays: Sequence[Any]) -> boo
     return len(ellipses) > 1 or any(len(found) > 1 for found in lengths.values())
 
 
-def _singular(attributes: Attributes, arrays: Sequence[Any]) -> bool:
-    return bool(np.any(np.linalg.slogdet(peek(arrays[0]))[0] == 0))
-
-
-def _repeated_indices(attributes: Attributes, arrays: Sequence[Any]) -> bool:
-    indices = peek(arrays[1])
-    columns = indices.reshape(indices.shape[0], -1)
-    return bool(np.unique(columns, axis=1).shape[1] < columns.shape[1])
-
-
 def _uses_statistics(attributes: Attributes, arrays: Sequence[Any]) -> bool:
     training = bool(mx.autograd.is_training())
     return not training or attributes.get("use_global_stats", "False") in ("True", "1")
@@ -160,19 +162,69 @@ def _uses_statistics(attributes: Attributes, arrays: Sequence[Any]) -> bool:
 _TRUE, _FALSE = ("True", "1"), ("False", "0")
 _NUMPY = "ug.asarray(tree, backend='numpy') to compute it there"
 
+# -------------------------------------------------------------------- at
+
+
+def _singular(arrays: Sequence[Any]) -> bool:
+    return bool(np.any(np.linalg.slogdet(peek(arrays[0]))[0] == 0))
+
+
+def _repeated_indices(arrays: Sequence[Any]) -> bool:
+    indices = peek(arrays[1])
+    columns = indices.reshape(indices.shape[0], -1)
+    return bool(np.unique(columns, axis=1).shape[1] < columns.shape[1])
+
+
+def _zero_at(*places: int) -> Callable[[Sequence[Any]], bool]:
+    """Whether these inputs are zero, all of them at one place."""
+
+    def at(arrays: Sequence[Any]) -> bool:
+        first, *rest = (peek(arrays[k]) == 0 for k in places)
+        return bool(np.any(np.logical_and(first, *rest) if rest else first))
+
+    return at
+
+
+def _squares_leave_the_range(arrays: Sequence[Any]) -> bool:
+    """Whether a sum of squares is 0 or infinite, and the numbers are not."""
+    with np.errstate(all="ignore"):
+        sizes = [np.abs(peek(x)) for x in arrays]
+        largest = sizes[0] if len(sizes) == 1 else np.maximum(*sizes)
+        normal = np.finfo(largest.dtype)
+        lost = (largest * largest < normal.tiny / normal.eps) | np.isinf(largest * largest * 2)
+        return bool(np.any(lost & (largest > 0) & np.isfinite(largest)))
+
+
 # -------------------------------------------------------------------- what
 
 
-def _zero(instead: str, *, inputs: tuple[int, ...] | None = None, when: When = _always) -> Wrong:
-    return Wrong("its own gradient is silently zero", instead, when, inputs)
+def _zero(
+    instead: str,
+    *,
+    inputs: tuple[int, ...] | None = None,
+    when: When = _always,
+    at: Callable[[Sequence[Any]], bool] | None = None,
+) -> Wrong:
+    return Wrong("its own gradient is silently zero", instead, when, inputs, at=at)
 
 
 def _single(instead: str, when: When = _float64) -> Wrong:
     return Wrong("in float64 it is accurate to float32 only", instead, when)
 
 
-def _unlike(instead: str, when: When = _always) -> Wrong:
-    return Wrong("its own gradient is wrong", instead, when)
+def _unlike(
+    instead: str, when: When = _always, at: Callable[[Sequence[Any]], bool] | None = None
+) -> Wrong:
+    return Wrong("its own gradient is wrong", instead, when, at=at)
+
+
+def _undefined(
+    *inputs: int,
+    scalar: float | None = None,
+    at: Callable[[Sequence[Any]], bool] | None = None,
+) -> Wrong:
+    reason = "its own gradient is NaN or infinite at zeros where the derivative exists"
+    return Wrong(reason, "mx.np.where around the zeros", inputs=inputs, scalar=scalar, at=at)
 
 
 def _alone(place: int, unless: int, instead: str, when: When = _always) -> Wrong:
@@ -236,7 +288,7 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
     "_npi_eigvals": (_EIGEN,),
     "_npi_pinv": (_zero("xp.linalg.solve or xp.linalg.svd"),),
     "_npi_pinv_scalar_rcond": (_zero("xp.linalg.solve or xp.linalg.svd"),),
-    "_linalg_det": (_zero("xp.linalg.det(x), for a singular matrix", when=_singular),),
+    "_linalg_det": (_zero("xp.linalg.det(x), for a singular matrix", at=_singular),),
     "_contrib_box_iou": (_zero("the areas written out"),),
     "_contrib_box_encode": (_zero("the offsets written out"),),
     "_contrib_box_decode": (_zero("the corners written out"),),
@@ -304,7 +356,7 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
         _unlike("xp.matmul(x, y), or mx.np.broadcast_to the batch axes first", _inner_broadcast),
     ),
     "_npi_einsum": (_unlike("xp.einsum(subscripts, ...)", _repeated_or_broadcast),),
-    "scatter_nd": (_unlike("distinct indices", _repeated_indices),),
+    "scatter_nd": (_unlike("distinct indices", at=_repeated_indices),),
     "Deconvolution": (
         _unlike("dilate=1 or stride=1", _dilated_and_strided),
         Wrong("its kernel fails in mx.autograd.grad", "float64 arrays", _float32),
@@ -336,6 +388,29 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
         ),
         (_IMAGE,),
     ),
+    # nan where the derivative exists
+    **dict.fromkeys(("prod", "nanprod", "_np_prod"), (_undefined(0, at=_zero_at(0)),)),
+    **dict.fromkeys(
+        ("_power", "broadcast_power", "_npi_power"),
+        (_undefined(0, at=_zero_at(0, 1)), _undefined(1, at=_zero_at(0))),
+    ),
+    **dict.fromkeys(
+        ("_mod", "broadcast_mod", "_npi_mod"),
+        (_undefined(0, 1, at=_zero_at(1)),),
+    ),
+    **dict.fromkeys(
+        (
+            "_power_scalar",
+            "_rpower_scalar",
+            "_npi_power_scalar",
+            "_npi_rpower_scalar",
+            "_mod_scalar",
+            "_npi_mod_scalar",
+        ),
+        (_undefined(0, scalar=0.0),),
+    ),
+    "_npi_arctan2": (_undefined(0, 1, at=_squares_leave_the_range),),
+    "_npi_arctan2_scalar": (_undefined(0, at=_squares_leave_the_range),),
     # accurate to float32 only
     "LeakyReLU": (
         _unlike("scale * mx.nd.where(x > 0, x, alpha * mx.nd.expm1(x))", _is("act_type", "selu")),
@@ -349,8 +424,9 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
     "erfinv": (_single("float32 arrays, or " + _NUMPY),),
     "gamma": (_single("float32 arrays, or " + _NUMPY),),
     "gammaln": (_single("float32 arrays, or " + _NUMPY),),
-    "RNN": (_unlike("an unrolled RNNCell, or float32 arrays", _float64),),
+    "RNN": (_raises(_projected), _unlike("an unrolled RNNCell, or float32 arrays", _float64)),
     "_contrib_BilinearResize2D": (_single("float32 arrays"),),
+    "_random_pdf_normal": (_single("float32 arrays, or the density written out"),),
     "_random_pdf_gamma": (_single("float32 arrays, or the density written out"),),
     "_random_pdf_dirichlet": (_single("float32 arrays, or the density written out"),),
     # not tried, for want of a case, a CPU kernel or a meaning
@@ -395,7 +471,7 @@ _CONSTANT = """
     _npi_equal _npi_not_equal _npi_greater _npi_greater_equal _npi_less _npi_less_equal
     _npi_equal_scalar _npi_not_equal_scalar _npi_greater_scalar _npi_greater_equal_scalar
     _npi_less_scalar _npi_less_equal_scalar _npi_bitwise_and _npi_bitwise_or _npi_bitwise_xor
-    _npi_bitwise_not
+    _npi_bitwise_not _npi_diag_indices_from _onehot_encode multi_all_finite
 """
 CONSTANT: frozenset[str] = frozenset(_CONSTANT.split())
 """Operators constant almost everywhere: nothing is lost where their values leave MXNet."""
@@ -408,8 +484,12 @@ RUNNING_STATISTICS: dict[str, int] = {
 }
 """Operators that write into their last inputs in the backward pass, and how many those are."""
 
-UNRECORDED: frozenset[str] = frozenset({"_npi_copysign_scalar", "_npi_rcopysign_scalar"})
-"""Operators that MXNet cannot even record."""
+UNRECORDED: dict[str, When] = {
+    "_npi_copysign_scalar": _always,
+    "_npi_rcopysign_scalar": _always,
+    "RNN": _projected,
+}
+"""Operators that MXNet cannot even record, or run in training mode: when."""
 
 TRAINING_FORWARD: frozenset[str] = frozenset({"Pooling"})
 """Operators whose value is the same in both modes, but whose float32 gradient is memory that

@@ -115,7 +115,7 @@ def run(gigabytes: float, chunk_megabytes: float = 20.0) -> Outcome:
     lazily = ug.value_grad_and_hvp(loss, (w, X, y), v)
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
         ) as cluster,
         Client(cluster) as client,
     ):

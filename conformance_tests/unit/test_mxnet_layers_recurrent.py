@@ -17,6 +17,10 @@ except BackendNotAvailableError as error:
 import numpy as np
 
 from conformance_tests.unit.mxnet_layers import Layer, check_first, check_second, layer
+from unigrad_mxnet.arrays import constant
+from unigrad_mxnet.framework import mx
+
+torch = pytest.importorskip("torch")
 
 _STEPS, _BATCH, _INPUTS, _SIZE = 4, 2, 3, 4
 _GATES = {"lstm": 4, "gru": 3, "rnn_relu": 1, "rnn_tanh": 1}
@@ -68,18 +72,149 @@ def test_second_order(case: Layer) -> None:
     check_second(case)
 
 
-def test_dropout_between_layers_in_predict_mode() -> None:
-    """MXNet in float64, recorded, drops at random there: a translation would be a wrong one."""
-    case = _rnn("gru", 2, 1, attrs={"p": 0.5}, training=False)
+def _projected(layers: int, directions: int, dtype: str) -> tuple[Any, list[Any], list[Any]]:
+    rng = np.random.default_rng(9)
+    layer = mx.gluon.rnn.LSTM(
+        *[4, layers], bidirectional=directions == 2, projection_size=2, input_size=3, dtype=dtype
+    )
+    layer.initialize()
+    values = [rng.normal(size=p.shape) * 0.6 for p in layer.collect_params().values()]
+    shapes = [(layers * directions, 2, 2), (layers * directions, 2, 4), (5, 2, 3)]
+    return layer, values, [rng.normal(size=s) for s in shapes]
+
+
+def _lstmp(x: Any, states: list[Any], weights: list[Any], layers: int, directions: int) -> Any:
+    """An LSTM whose output is projected, in torch: the outputs of all steps."""
+    for i in range(layers):
+        sides = []
+        for side in range(directions):
+            k = i * directions + side
+            wx, wh, bx, bh, wr = weights[5 * k : 5 * k + 5]
+            h, c = states[0][k], states[1][k]
+            ys = []
+            for t in x.flip(0) if side else x:
+                gi, gf, gn, go = (t @ wx.T + bx + h @ wh.T + bh).chunk(4, 1)
+                c = torch.sigmoid(gf) * c + torch.sigmoid(gi) * torch.tanh(gn)
+                h = (torch.sigmoid(go) * torch.tanh(c)) @ wr.T
+                ys.append(h)
+            sides.append(torch.stack(ys[::-1] if side else ys))
+        x = torch.cat(sides, 2)
+    return x
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("layers", "directions"), [(1, 1), (2, 1), (2, 2)])
+def test_projection(layers: int, directions: int, dtype: str, training: bool) -> None:
+    """Which MXNet can neither record nor run in training mode on the CPU."""
+    block, values, (h, c, x) = _projected(layers, directions, dtype)
+    apply, params = ug.functional(block)
+    assert len(params) == len(values)
+
+    def nd(x: Any) -> Any:
+        return constant(np.asarray(x).astype(dtype)).as_nd_ndarray()
+
+    def loss(params: Any, x: Any) -> Any:
+        y, states = apply(params, x, [nd(h), nd(c)])
+        return (y * y * y).sum() + (states[1] * states[1]).sum() * 0
+
+    given = dict(zip(params, map(nd, values), strict=True))
+    along = {k: nd(np.cos(np.arange(v.size)).reshape(v.shape)) for k, v in given.items()}
+    mode = mx.autograd.train_mode() if training else mx.autograd.predict_mode()
+    with mode:
+        gradient = ug.grad(loss)(given, nd(x))
+        product = ug.hvp(lambda p: loss(p, nd(x)), given, along)
+
+    def ported(*weights: Any) -> Any:
+        states = [torch.tensor(h), torch.tensor(c)]
+        return (_lstmp(torch.tensor(x), states, list(weights), layers, directions) ** 3).sum()
+
+    primals = tuple(map(torch.tensor, values))
+    tangents = tuple(torch.tensor(v.asnumpy().astype("float64")) for v in along.values())
+    slopes = torch.autograd.functional.vjp(ported, primals)[1]
+    _, products = torch.autograd.functional.hvp(ported, primals, tangents)
+    tolerance = 1e-10 if dtype == "float64" else 1e-4
+    for got, wanted in ((gradient, slopes), (product, products)):
+        scale = max(float(w.abs().max()) for w in wanted)
+        for g, w in zip(got.values(), wanted, strict=True):
+            np.testing.assert_allclose(g.asnumpy(), w, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_dropout_between_layers(training: bool) -> None:
+    """In float32 on the CPU MXNet never drops, in float64 it does in predict mode too."""
+    case = _rnn("gru", 2, 1, attrs={"p": 0.9}, training=training)
     check_first(case, "float32")
     with pytest.raises(HigherOrderError, match="RNN with p="):
         case.translated(case.arrays("float64"))
 
 
+def _summed(case: Layer, **attrs: Any) -> Any:
+    def f(xs: Any) -> Any:
+        found = mx.nd.RNN(*xs, **{**case.attrs, **attrs})
+        parts = found if isinstance(found, list) else [found]
+        return sum((y * y * y).sum() * (k + 1) for k, y in enumerate(parts))
+
+    return f
+
+
+@pytest.mark.parametrize("states", [False, True])
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("mode", _GATES)
+def test_dropout_in_double_precision(mode: str, directions: int, states: bool) -> None:
+    """In predict mode nothing drops; in training the value's mask is the derivatives'."""
+    case = _rnn(mode, 2, directions, attrs={"p": 0.4, "state_outputs": states})
+    f, without = _summed(case), _summed(case, p=0.0)
+    xs = [constant(x).as_nd_ndarray() for x in case.arrays("float64")]
+    along = [constant(np.cos(np.arange(x.size)).reshape(x.shape)).as_nd_ndarray() for x in xs]
+
+    def at(h: float) -> list[Any]:
+        return [x + h * v for x, v in zip(xs, along, strict=True)]
+
+    def seeded(operator: Any, *args: Any) -> Any:
+        mx.random.seed(3)
+        return operator(f)(*args)
+
+    value, gradients = ug.value_and_grad(f)(xs)
+    wanted = ug.value_and_grad(without)(xs)
+    np.testing.assert_allclose(value.asnumpy(), wanted[0].asnumpy(), rtol=1e-6)
+    for g, w in zip(gradients, wanted[1], strict=True):
+        np.testing.assert_allclose(g.asnumpy(), w.asnumpy(), rtol=1e-9, atol=1e-11)
+    with mx.autograd.train_mode():
+        value, gradients = seeded(ug.value_and_grad, xs)
+        assert abs(value.asscalar() - wanted[0].asscalar()) > 1e-3
+        assert ug.value_and_grad(f)(xs)[0].asscalar() != value.asscalar()
+        products = seeded(lambda f: lambda xs: ug.hvp(f, xs, along), xs)
+        if mode == "rnn_relu":  # whose value is of float32, and cannot be differenced
+            return
+        h = 1e-6
+        up, down = (seeded(ug.value_and_grad, at(step)) for step in (h, -h))
+    slope = (up[0].asscalar() - down[0].asscalar()) / (2 * h)
+    inner = sum((g * v).sum().asscalar() for g, v in zip(gradients, along, strict=True))
+    np.testing.assert_allclose(inner, slope, rtol=1e-6)
+    for product, one, other in zip(products, up[1], down[1], strict=True):
+        bent = (one.asnumpy() - other.asnumpy()) / (2 * h)
+        np.testing.assert_allclose(product.asnumpy(), bent, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("hybridized", [False, True])
+def test_a_gluon_layer_with_dropout_in_double_precision(hybridized: bool) -> None:
+    block = mx.gluon.rnn.GRU(4, 3, dropout=0.5, input_size=3, dtype="float64")
+    block.initialize()
+    block.hybridize(hybridized)
+    apply, params = ug.functional(block)
+    x = constant(np.random.default_rng(2).normal(size=(5, 2, 3))).as_nd_ndarray()
+    v = {k: p * 0 + 1 for k, p in params.items()}
+    with mx.autograd.train_mode():
+        product = ug.hvp(lambda p: (apply(p, x) ** 2).sum(), params, v)
+    largest = max(float(abs(p.asnumpy()).max()) for p in product.values())
+    assert 0.0 < largest < 1e3
+
+
 def test_what_has_no_translation_says_what_to_type() -> None:
     refused: list[tuple[Any, str]] = [
         ({"p": 0.5}, "mx.nd.Dropout between them"),
-        ({"projection_size": 2}, "LSTMCell"),
+        ({"lstm_state_clip_min": -1.0, "lstm_state_clip_max": 1.0}, "LSTMCell, with mx.nd.clip"),
         ({"use_sequence_length": True}, "SequenceMask"),
     ]
     for attrs, message in refused:

@@ -209,13 +209,11 @@ def test_a_constant_written_between_two_uses() -> None:
     assert numbers(ug.hvp(f, x, array([1.0, 1.0, 1.0]))).tolist() == (2 + 6 * X**2).tolist()
 
 
-def test_a_constant_written_after_the_call_is_found_out() -> None:
-    """The first derivative is MXNet's; what is noted is looked at only when more is asked."""
+def test_a_constant_written_after_the_call_is_as_it_was() -> None:
     c = array(X)
     _, pull = ug.vjp(lambda x: c * x, array(X))
     c[:] = 100.0
-    with pytest.raises(HigherOrderError, match="written in place"):
-        d(lambda u: pull(u * u)[0])(array(X))
+    np.testing.assert_allclose(numbers(d(lambda u: pull(u * u)[0])(array(X))), 2 * X * X)
 
 
 # -------------------------------------------------------------------- what is refused
@@ -357,6 +355,7 @@ def test_a_translation_of_the_users_own() -> None:
 
     x = array([[[1.0], [2.0]]])
     before = dict(OPERATORS)
+    del OPERATORS["_image_flip_left_right"]
     with pytest.raises(HigherOrderError, match=r"@unigrad_mxnet\.translation\('_image_flip"):
         ug.hvp(f, x, x)
     try:

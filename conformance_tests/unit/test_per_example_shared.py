@@ -23,7 +23,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.parametrize("interacting", [False, True])
 def test_the_gradient_of_each_value(name: str, interacting: bool) -> None:
-    """Also where the leaves have as many rows as there are examples, and where examples interact."""
+    """Also where leaves have a row for each example, and where examples interact."""
     with ug.use(name):
         params = {"w": ug.asarray(W), "b": ug.asarray(np.array(0.5)), "unused": ug.asarray(X)}
         x = ug.asarray(X)

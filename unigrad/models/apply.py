@@ -74,9 +74,7 @@ class Apply:
         )
 
 
-def check(
-    what: str, model: str, backend: Backend, values: Any, known: Mapping[str, Array]
-) -> None:
+def check(what: str, model: str, backend: Backend, values: Any, known: Mapping[str, Array]) -> None:
     """Refuse values whose names or shapes are not those of ``known``."""
     if not isinstance(values, Mapping) or values.keys() != known.keys():
         raise StructureError(_odd_names(what, model, values, known))
@@ -86,9 +84,7 @@ def check(
             raise ShapeError(_odd_shape(what, name, got, wanted))
 
 
-def _odd_shape(
-    what: str, name: str, got: tuple[int, ...], wanted: tuple[int, ...]
-) -> str:
+def _odd_shape(what: str, name: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> str:
     return (
         f"{what}[{name!r}] must have shape {wanted}, as in the model, got {got}; to run many "
         f"models at once, map over the leading axis (jax.vmap, torch.func.vmap)"

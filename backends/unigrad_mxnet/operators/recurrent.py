@@ -1,7 +1,8 @@
 """The fused RNN: layers of lstm, gru, rnn_relu or rnn_tanh, in one or both directions.
 
-Its parameters lie in one vector: the weights of every layer and direction, from the input and
-from the state, and then their biases in the same order.
+Its parameters lie in one vector: the weights of every layer and direction, from the input, from
+the state, and to the projection if there is one; and then their biases in the same order. What
+MXNet has with cuDNN only, and in float32 on the CPU ignores in silence, is refused.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ def _sigmoid(x: Any) -> Any:
     return OPERATORS["sigmoid"]([x], Attributes({}), False)[0]
 
 
-def _lstm(a: Any, b: Any, states: list[Any], clip: Callable[[Any], Any]) -> list[Any]:
+def _lstm(a: Any, b: Any, states: list[Any]) -> list[Any]:
     n = a.shape[-1] // 4
     z = a + b
     gates = _sigmoid(z)
     new = np.tanh(z[:, 2 * n : 3 * n])
-    c = clip(gates[:, n : 2 * n] * states[1] + gates[:, :n] * new)
+    c = gates[:, n : 2 * n] * states[1] + gates[:, :n] * new
     return [gates[:, 3 * n :] * np.tanh(c), c]
 
 
-def _gru(a: Any, b: Any, states: list[Any], clip: Callable[[Any], Any]) -> list[Any]:
+def _gru(a: Any, b: Any, states: list[Any]) -> list[Any]:
     n = a.shape[-1] // 3
     gates = _sigmoid(a[:, : 2 * n] + b[:, : 2 * n])
     reset, update = gates[:, :n], gates[:, n:]
@@ -44,28 +45,21 @@ def _gru(a: Any, b: Any, states: list[Any], clip: Callable[[Any], Any]) -> list[
     return [new + update * (states[0] - new)]
 
 
-_CELLS: dict[str, Callable[..., list[Any]]] = {
+_CELLS: dict[str, Cell] = {
     "lstm": _lstm,
     "gru": _gru,
-    "rnn_tanh": lambda a, b, states, clip: [np.tanh(a + b)],
-    "rnn_relu": lambda a, b, states, clip: [relu(a + b)],
+    "rnn_tanh": lambda a, b, states: [np.tanh(a + b)],
+    "rnn_relu": lambda a, b, states: [relu(a + b)],
 }
 
 
-def _clip(attrs: Attributes) -> Callable[[Any], Any]:
-    low, high = attrs.real("lstm_state_clip_min"), attrs.real("lstm_state_clip_max")
-    if low is None or high is None:
-        return lambda c: c
-    return lambda c: np.clip(c, low, high)
-
-
-def _refuse(attrs: Attributes, layers: int, drops: bool) -> None:
-    name, instead = "", "an unrolled cell, such as mx.gluon.rnn.LSTMCell"
-    if attrs.integer("projection_size") is not None:
-        name = "projection_size"
-    elif attrs.flag("use_sequence_length"):
+def _refuse(attrs: Attributes, drops: bool) -> None:
+    name, instead = "", ""
+    if attrs.flag("use_sequence_length"):
         name, instead = "use_sequence_length", "mx.nd.SequenceMask on its output"
-    elif drops and layers > 1 and attrs.real("p", 0.0) > 0:
+    elif attrs.real("lstm_state_clip_min") is not None:
+        name, instead = "lstm_state_clip_min", "an unrolled mx.gluon.rnn.LSTMCell, with mx.nd.clip"
+    elif drops and attrs.integer("num_layers") > 1 and attrs.real("p", 0.0) > 0:
         name, instead = "p", "p=0, or several RNN layers with mx.nd.Dropout between them"
     if name:
         raise HigherOrderError(
@@ -92,15 +86,20 @@ def _rnn(xs: list[Any], attrs: Attributes, training: bool) -> list[Any]:
     mode = str(attrs.text("mode"))
     size, layers = attrs.integer("state_size"), attrs.integer("num_layers")
     directions = 2 if attrs.flag("bidirectional") else 1
-    # Trap: recorded in float64, MXNet drops states in predict mode too.
-    _refuse(attrs, layers, training or x.dtype == np.float64)
-    cell, clip, rows = _CELLS[mode], _clip(attrs), _GATES[mode] * size
+    # Trap: recorded in float64, MXNet drops states in predict mode too; in float32 it never does.
+    projected = attrs.integer("projection_size")
+    _refuse(attrs, x.dtype == np.float64 and (training or projected is None))
+    cell, rows, given = _CELLS[mode], _GATES[mode] * size, projected or size
     states = starts[: 2 if mode == "lstm" else 1]
 
     vector = _Vector(parameters)
-    widths = [x.shape[2]] + [size * directions] * (layers - 1)
+    widths = [x.shape[2]] + [given * directions] * (layers - 1)
     places = [(layer, side) for layer in range(layers) for side in range(directions)]
-    weights = [(vector.take(rows, widths[i]), vector.take(rows, size)) for i, _ in places]
+    weights = []
+    for i, _ in places:
+        weights.append([vector.take(rows, widths[i]), vector.take(rows, given)])
+        if projected is not None:
+            weights[-1].append(vector.take(given, size))
     biases = [(vector.take(rows), vector.take(rows)) for _ in places]
 
     ends: list[list[Any]] = []
@@ -108,8 +107,8 @@ def _rnn(xs: list[Any], attrs: Attributes, training: bool) -> list[Any]:
         outputs = []
         for side in range(directions):
             k = layer * directions + side
-            begin = [np.broadcast_to(s[k], (x.shape[1], size)) for s in states]
-            steps, end = _run(x, weights[k], biases[k], begin, cell, clip, backwards=side == 1)
+            begin = [np.broadcast_to(s[k], (x.shape[1], s.shape[2])) for s in states]
+            steps, end = _run(x, weights[k], biases[k], begin, cell, backwards=side == 1)
             outputs.append(steps)
             ends.append(end)
         x = outputs[0] if directions == 1 else np.concatenate(outputs, axis=2)
@@ -120,20 +119,21 @@ def _rnn(xs: list[Any], attrs: Attributes, training: bool) -> list[Any]:
 
 def _run(
     x: Any,
-    weights: tuple[Any, Any],
+    weights: list[Any],
     biases: tuple[Any, Any],
     states: list[Any],
-    cell: Callable[..., list[Any]],
-    clip: Callable[[Any], Any],
+    cell: Cell,
     backwards: bool,
 ) -> tuple[Any, list[Any]]:
     """One layer in one direction: the outputs of all steps, and the states at the end."""
     from_input = np.matmul(x, weights[0].T) + biases[0]
-    back = weights[1].T
+    back, *projection = (w.T for w in weights[1:])
     outputs = []
     order = range(x.shape[0] - 1, -1, -1) if backwards else range(x.shape[0])
     for t in order:
-        states = cell(from_input[t], np.matmul(states[0], back) + biases[1], states, clip)
+        states = cell(from_input[t], np.matmul(states[0], back) + biases[1], states)
+        if projection:
+            states = [np.matmul(states[0], projection[0]), *states[1:]]
         outputs.append(states[0])
     return np.stack(outputs[::-1] if backwards else outputs), states
 

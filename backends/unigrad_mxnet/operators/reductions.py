@@ -217,6 +217,17 @@ def _cumsum(xs: list[Any], attrs: Attributes, training: bool) -> list[Any]:
     return [np.cumsum(x.reshape(-1) if axis is None else x, axis=0 if axis is None else axis)]
 
 
+@operator("_npi_bincount")
+def _bincount(xs: list[Any], attrs: Attributes, training: bool) -> list[Any]:
+    """How often each whole number occurs; with weights, their sum where it does."""
+    x = stop_gradient(xs[0]).astype(np.int64)
+    if len(xs) == 1:
+        return [np.bincount(x, minlength=attrs.integer("minlength", 0))]
+    count = max(attrs.integer("minlength", 0), int(np.max(x, initial=-1)) + 1)
+    places = np.arange(count)[:, None] == x
+    return [np.sum(np.where(places, xs[1], xs[1].dtype.type(0)), axis=1)]
+
+
 @operator("_npi_diff")
 def _diff(xs: list[Any], attrs: Attributes, training: bool) -> list[Any]:
     return [np.diff(xs[0], n=attrs.integer("n", 1), axis=attrs.integer("axis", -1))]
