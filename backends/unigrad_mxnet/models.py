@@ -112,7 +112,9 @@ class GluonModel(StatelessModel):
         statistics: Statistics | None = {} if self._observes() else None
         like = next(iter(params.values()), None)
         given = inputs if like is None else _classed(inputs, like)
-        with semantics(*params.values()), substituted(stand_ins, statistics), self._mode():
+        # Layers ask which arrays are meant; beside mx.np inputs the parameters may be mx.nd.
+        kind = semantics(like) if like is None or is_np(like) else mx.util.np_array(False)
+        with kind, substituted(stand_ins, statistics), self._mode():
             output = self.block(*given)
         other = next((x for x, y in zip(inputs, given, strict=True) if x is not y), None)
         if other is not None:
