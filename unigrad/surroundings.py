@@ -116,7 +116,7 @@ class Surroundings:
             self.function(value)
         elif isinstance(value, functools.partial):
             self._seen.add(id(value))
-            for part in (value.func, *value.args, *value.keywords.values()):
+            for part in (value.func, value.args, value.keywords):
                 self.value(part)
         elif isinstance(value, types.MethodType):
             self.function(value.__func__)
@@ -154,7 +154,7 @@ class Surroundings:
         self.value(f.__dict__.get("__wrapped__"))
         for cell in f.__closure__ or ():
             get = functools.partial(_content, cell)
-            self.place(get, functools.partial(setattr, cell, "cell_contents"))
+            self.place(get, functools.partial(setattr, cell, "cell_contents"), f.__code__)
         for name in _globals(f.__code__):
             if name in f.__globals__:
                 get = functools.partial(f.__globals__.get, name)
@@ -172,7 +172,7 @@ class Surroundings:
         """Watch what a name stands for, and look into it.
 
         Args:
-            reader: the code that reads a global.
+            reader: the code that reads it.
         """
         value = get()
         if not isinstance(value, (type, types.ModuleType)):

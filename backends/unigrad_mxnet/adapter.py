@@ -39,7 +39,7 @@ from unigrad_mxnet.compiled import Compiled
 from unigrad_mxnet.creation import supported
 from unigrad_mxnet.framework import mx
 from unigrad_mxnet.kernels import conv2d
-from unigrad_mxnet.memory import Kept, copied
+from unigrad_mxnet.memory import Kept, before_reading, copied
 from unigrad_mxnet.recording import (
     Recording,
     active,
@@ -101,6 +101,9 @@ class MxnetBackend(Backend):
     def is_scalar(self, x: Array) -> bool:
         shape = self.shape(x)
         return shape == () or (shape == (1,) and not is_np(x))
+
+    def is_concrete(self, x: Array) -> bool:
+        return not any(r.notes.moves(x) for r in active.stack if not r.watches)
 
     def zeros_like(self, x: Array) -> Array:
         with semantics(x):
@@ -251,6 +254,7 @@ class _Run:
             exact = exact or self.outer is not None
             with new_arrays_like(self.leaves), recording(self.leaves, exact) as self.record:
                 self.recorded = tuple(f(*self.leaves))
+                before_reading([y.handle.value for y in self.recorded])
             with mx.autograd.pause(train_mode=self.training):
                 self.outputs = tuple(y.copy() for y in self.recorded)
 

@@ -18,32 +18,18 @@ from typing import Any
 import numpy as np
 
 from unigrad import engine
-from unigrad.surroundings import LONGEST, Surroundings
-from unigrad_mxnet import memory, watching
+from unigrad.errors import UnigradError
+from unigrad_mxnet import hooks, memory, watching
 from unigrad_mxnet.framework import mx
 from unigrad_mxnet.graph import Run, Token, translated
 from unigrad_mxnet.operators import OPERATORS
 from unigrad_mxnet.recording import active, operator_name
+from unigrad_mxnet.surroundings import Around
 from unigrad_mxnet.wrong_gradients import CONSTANT, RANDOM
 
-__all__ = ["Around", "BusyError", "Capture", "capturing", "contents", "same"]
+__all__ = ["BusyError", "Capture", "capturing"]
 
 _LIB: Any = mx.base._LIB
-_NUMBERS = (bool, int, float, complex, str, bytes, type(None))
-
-
-class Around(Surroundings):
-    """The surroundings of a function, and MXNet's arrays in them."""
-
-    def __init__(self, f: Any) -> None:
-        self.found: list[Any] = []
-        super().__init__(f)
-
-    def other(self, value: Any) -> None:
-        if isinstance(value, mx.nd.NDArray):
-            self.found.append(value)
-        else:
-            super().other(value)
 
 
 class Capture:
@@ -52,16 +38,21 @@ class Capture:
     Attributes:
         reason: why it cannot be replayed; ``None`` if it can.
         parameters: which arrays Gluon's parameters gave.
+        seen: whether the function may have noticed that it is watched, by an error that it does
+            not raise otherwise: then its results are not to be used.
     """
 
     def __init__(self, around: Around) -> None:
         self.reason: str | None = None
         self.parameters: list[tuple[Any, str, Any, Any]] = []
         self._around = around
-        self._blocks: dict[int, tuple[Any, list[Any]]] = {}
+        self.seen = False
         self._origins: dict[int | None, bool] = {}  # whether an array was made on the way
         self._viewed: set[int | None] = set()
+        self._before = np.random.get_state(), random.getstate()
         self._state = _random_state()
+        self._written: list[tuple[Any, Any]] = []
+        self._records = False
         self._held: list[Any] = []
         for x in around.found:
             self._source(x)
@@ -73,13 +64,19 @@ class Capture:
         """The run is over."""
         if _random_state() != self._state or self._around.drew():
             self.fail("it draws random numbers")
-        for block, before in self._blocks.values():
-            if before != _numbers(block):
-                self.fail(f"it changes an attribute of a {type(block).__name__}")
+        if not self._around.unchanged():
+            self.fail("it changes what it uses from outside")
+        if self._around.opaque is not None:
+            self.fail("it calls a block that cannot be watched")
 
-    def blocks(self) -> list[tuple[Any, list[Any]]]:
-        """The Gluon blocks that were called, and what is in them now."""
-        return [(block, contents(block)) for block, _ in self._blocks.values()]
+    def undo(self) -> None:
+        """Put back what the run has changed, for another one."""
+        self._around.restore()
+        np.random.set_state(self._before[0])
+        random.setstate(self._before[1])
+        with mx.autograd.pause(train_mode=mx.autograd.is_training()):
+            for x, values in reversed(self._written):
+                x._sync_copyfrom(values)
 
     def is_made(self, x: Any) -> bool:
         """Whether a constant was made from Python values; notes where it comes from nowhere."""
@@ -131,11 +128,18 @@ class Capture:
             self._source(x)
 
     def block(self, block: Any) -> None:
-        if id(block) not in self._blocks:
-            self._blocks[id(block)] = block, _numbers(block)
-            for x in contents(block):
-                if isinstance(x, mx.nd.NDArray):
-                    self._source(x)
+        for x in self._around.block(block):
+            self._source(x)
+
+    def hides(self) -> bool:
+        """Whether the function is to be told that MXNet does not record: only we do."""
+        outermost = len(active.stack) == 1
+        self.seen |= outermost and self._records  # then who records is not known
+        return outermost and not self._records
+
+    def records(self) -> None:
+        """The function records for itself."""
+        self._records |= len(active.stack) == 1
 
     def calls(
         self, name: str, arrays: Sequence[Any], given: dict[str, Any], out: Sequence[Any]
@@ -153,6 +157,8 @@ class Capture:
             )
             if handle in self._viewed or self._origins.get(handle) is False or not known:
                 self.fail("it writes into an array")
+                if y.stype == "default":
+                    self._written.append((y, hooks.original("asnumpy")(y)))
             if handle in inputs and (name in CONSTANT or not mx.autograd.is_recording()):
                 self.fail("it writes into an array")
 
@@ -190,31 +196,6 @@ def _random_state() -> Any:
     return (*state[2:4], state[1].tobytes(), random.getstate())
 
 
-def contents(block: Any) -> list[Any]:
-    """The attributes of a block, and the entries of its lists and dictionaries."""
-    found: list[Any] = []
-    for name, value in sorted(vars(block).items()):
-        found += [name, value]
-        if isinstance(value, dict) and len(value) <= LONGEST:
-            found += [*value.keys(), *value.values()]
-        elif isinstance(value, list | tuple) and len(value) <= LONGEST:
-            found += value
-    return found
-
-
-def same(now: Sequence[Any], before: Sequence[Any]) -> bool:
-    """Whether the contents of a block are the same."""
-    return len(now) == len(before) and all(
-        a is b or (isinstance(a, _NUMBERS) and type(a) is type(b) and a == b)
-        for a, b in zip(now, before, strict=True)
-    )
-
-
-def _numbers(block: Any) -> list[Any]:
-    counted = (bool, int, float, complex)
-    return [(k, v) for k, v in sorted(vars(block).items()) if isinstance(v, counted)]
-
-
 # -------------------------------------------------------------------- the places
 
 _VIEWS = (
@@ -243,6 +224,11 @@ _FORBIDDEN = {
     "MXCustomFunctionRecord": "it has a derivative rule of its own",
     "MXRandomSeed": "it draws random numbers",
     "MXRandomSeedContext": "it draws random numbers",
+}
+
+_OWN = {
+    *("_imperative_invoke", "asnumpy", "MXNDArrayDetach", "MXNDArrayFree"),
+    *("MXNDArraySyncCopyFromCPU", *_VIEWS, *_MAKERS, *_FORBIDDEN),
 }
 
 Wrapper = Callable[[Callable[..., Any], Capture, tuple[Any, ...]], Any]
@@ -309,6 +295,35 @@ def _call(inner: Callable[..., Any], capture: Capture, args: tuple[Any, ...]) ->
     return inner(*args)
 
 
+def _asked(inner: Callable[..., Any], capture: Capture, args: tuple[Any, ...]) -> Any:
+    """``mx.autograd.is_recording()``: MXNet records for the capture, which is not to be seen."""
+    code = inner(*args)
+    if _asked_by_user() and capture.hides():
+        args[0]._obj.value = False
+    return code
+
+
+def _switched(inner: Callable[..., Any], capture: Capture, args: tuple[Any, ...]) -> Any:
+    if args[0].value and _asked_by_user():
+        capture.records()
+    return inner(*args)
+
+
+def _asked_by_user() -> bool:
+    """Whether a function of `mxnet.autograd` was called neither by MXNet nor by us."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module not in (__name__, "mxnet.autograd"):
+            return module.partition(".")[0] not in ("mxnet", "unigrad", "unigrad_mxnet")
+        frame = frame.f_back
+    return False
+
+
+def _seen_only(inner: Callable[..., Any], capture: Capture, args: tuple[Any, ...]) -> Any:
+    return inner(*args)
+
+
 def _refusal(reason: str) -> Wrapper:
     def call(inner: Callable[..., Any], capture: Capture, args: tuple[Any, ...]) -> Any:
         capture.fail(reason)
@@ -325,6 +340,8 @@ def _places() -> Iterator[tuple[Any, str, Wrapper]]:
     yield mx.gluon.Parameter, "_check_and_get", _get
     yield mx.gluon.Block, "__call__", _call
     yield _LIB, "MXNDArrayDetach", _detach
+    yield _LIB, "MXAutogradIsRecording", _asked
+    yield _LIB, "MXAutogradSetIsRecording", _switched
     yield _LIB, "MXNDArraySyncCopyFromCPU", _fill
     for name in _VIEWS:
         yield _LIB, name, _view
@@ -332,6 +349,9 @@ def _places() -> Iterator[tuple[Any, str, Wrapper]]:
         yield _LIB, name, _make
     for name, reason in _FORBIDDEN.items():
         yield _LIB, name, _refusal(reason)
+    for owner, name in hooks.places():
+        if name not in _OWN and owner is not mx.np.ndarray:  # static methods, which say it
+            yield owner, name, _seen_only
 
 
 _lock = threading.Lock()
@@ -380,6 +400,10 @@ def _wrapped(inner: Callable[..., Any], wrapper: Wrapper) -> Callable[..., Any]:
         capture = active.capture
         if capture is None:
             return inner(*args, **kwargs)
-        return wrapper(lambda *given: inner(*given, **kwargs), capture, args)
+        try:
+            return wrapper(lambda *given: inner(*given, **kwargs), capture, args)
+        except (UnigradError, mx.MXNetError):
+            capture.seen = True  # whoever catches it
+            raise
 
     return call

@@ -18,13 +18,14 @@ import numpy as np
 from unigrad.engine.program import simplify
 from unigrad.engine.recording import Recording as Program
 from unigrad.engine.replay import compile_program
-from unigrad.errors import TracingError
+from unigrad.errors import TracingError, UnigradError
 from unigrad_mxnet.arrays import constant, is_np, numpy_semantics, semantics
-from unigrad_mxnet.capturing import Around, BusyError, Capture, capturing, contents, same
+from unigrad_mxnet.capturing import BusyError, Capture, capturing
 from unigrad_mxnet.framework import mx
 from unigrad_mxnet.graph import Graph, plain
 from unigrad_mxnet.recording import active, recording
 from unigrad_mxnet.second_order import agree
+from unigrad_mxnet.surroundings import Around
 
 __all__ = ["Compiled"]
 
@@ -74,26 +75,33 @@ class Compiled:
             self._given_up("what it uses from outside changes from call to call")
             return None
         around = Around(self.f)
+        if around.opaque is not None:
+            self._given_up(f"it may read a {type(around.opaque).__name__}, which cannot be watched")
+            self._attempts = _ATTEMPTS
+            return None
         capture = Capture(around)
         training = mx.autograd.is_training()
         with semantics(*arrays):
             with mx.autograd.pause(train_mode=training):
                 leaves = [x.copy() for x in arrays]
             with recording(leaves, exact=True) as record, capturing(capture):
+                record.watches = True
                 try:
                     results = tuple(self.f(*leaves))
-                # Whatever the trouble: the function as it is decides whether it is one.
                 except Exception as error:
-                    record.elsewhere = False
-                    self._given_up(f"{type(error).__name__}: {error}")
-                    return None
+                    if not (capture.seen or isinstance(error, UnigradError | mx.MXNetError)):
+                        raise  # it is the function's own
+                    capture.seen = True
+                    capture.fail(f"{type(error).__name__}: {error}")
+                    results = ()
                 if record.elsewhere:
-                    record.elsewhere = False
-                    self._given_up("it computes in another thread")
-                    return None
+                    capture.fail("it computes in another thread")
                 capture.finish()
-            if not around.unchanged():
-                capture.fail("it changes what it uses from outside")
+            if capture.seen:  # what it is without being watched is for another run to tell
+                capture.fail("it handles an error that it does not raise otherwise")
+                capture.undo()
+                self._given_up(capture.reason or "")
+                return None
             if capture.reason is None:
                 try:
                     graph = record.notes.graph(results)
@@ -177,7 +185,6 @@ class _Entry:
         self._mode = _mode()
         self._around = around
         self._parameters = capture.parameters
-        self._blocks = capture.blocks()
         self._read, self._alike = held.read, held.alike
         self._kinds = [(*_kind(y), y.ctx, is_np(y)) for y in results]
         self._frozen: list[Any] | None = None
@@ -214,7 +221,6 @@ class _Entry:
             self._mode == _mode()
             and self._around.unchanged()
             and all(_given(*p) for p in self._parameters)
-            and all(same(contents(block), before) for block, before in self._blocks)
             and self._alike()
             and self._valid()
             and (self._frozen is None or _equal(self._frozen, [plain(x) for x in self._read]))

@@ -21,6 +21,8 @@ from unigrad_mxnet.wrong_gradients import RANDOM, WRONG
 
 __all__ = ["Graph", "Notes", "Run", "Token", "plain", "translated", "translated_symbol"]
 
+_HANDLE: Any = mx.base.NDArrayHandle
+
 Run: TypeAlias = "Callable[[list[Any]], Sequence[Any]]"
 """The results of a call, in plain NumPy, from its inputs."""
 
@@ -112,12 +114,27 @@ class _Call:
     kinds: list[Kind | None] = field(init=False)
 
 
+@dataclass
+class _Written:
+    """An array that was written in place; kept, so that nothing else gets its memory.
+
+    Attributes:
+        before: slots from this one on were made after it was written.
+    """
+
+    array: Any
+    before: int
+    place: tuple[int, int] | None = None
+
+
 class Notes:
     """The calls of one recording whose results depend on a leaf, of it or of one around it.
 
     Attributes:
         leaves: slots of the differentiated arrays.
         constants: by slot, arrays that no call noted here has made.
+        written: arrays that were written in place with what depends on a leaf.
+        detached: handles of arrays that are constants on purpose, whose memory others may share.
     """
 
     def __init__(self, leaves: Sequence[Any]) -> None:
@@ -128,6 +145,8 @@ class Notes:
         self._moving: set[int] = set()
         self._places: dict[int, tuple[int, int] | None] = {}
         self._calls: list[_Call] = []
+        self.written: list[_Written] = []
+        self.detached: set[int | None] = set()
         self._count = 0
         self.leaves = [self._new(x) for x in leaves]
         self._moving.update(self.leaves)
@@ -230,6 +249,39 @@ class Notes:
                 return True
         return False
 
+    def wrote(self, x: Any) -> None:
+        """A call has written into ``x`` what depends on a leaf, of this recording or another."""
+        self.written.append(_Written(x, self._count))
+        if x.handle.value in self.detached:
+            self.detached.clear()
+
+    def overwritten(
+        self, handle: int | None, place: Callable[[Any], tuple[int, int] | None], strict: bool
+    ) -> bool:
+        """Whether a call has written into the memory of this array, through another one.
+
+        Args:
+            strict: do not believe that no array that depends on a leaf can be written.
+        """
+        if handle in self.detached:
+            return False
+        slot = self._known.get(handle)
+        if slot in self._moving and not strict:
+            return False
+        own: tuple[int, int] | None = None
+        for written in self.written:
+            if written.array.handle.value == handle:
+                continue
+            if slot is not None and slot in self._moving and slot >= written.before:
+                continue  # made of it
+            own = own or place(_HANDLE(handle))
+            other = written.place = written.place or place(written.array.handle)
+            if own is None:
+                return False
+            if other is not None and max(own[0], other[0]) < min(own[1], other[1]):
+                return True
+        return False
+
     def shared(self) -> list[tuple[int, Any]]:
         """The constants that somebody else may write."""
         return [
@@ -240,6 +292,7 @@ class Notes:
 
     def freed(self, handle: int) -> None:
         self._known.pop(handle, None)
+        self.detached.discard(handle)
 
     def graph(self, outputs: Sequence[Any]) -> Graph:
         """The graph of these outputs; what they do not depend on is left out.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["acquire", "original", "release", "replaced"]
+__all__ = ["acquire", "original", "places", "release", "replaced"]
 
 
 class _Hooks:
@@ -32,6 +32,12 @@ def _held(owner: Any, name: str) -> Any:
     """What is there; of a class the static method itself, not its function."""
     found = getattr(owner, name)
     return vars(owner).get(name, found) if isinstance(owner, type) else found
+
+
+def places() -> Iterator[tuple[Any, str]]:
+    """What is replaced, as its owner and its name."""
+    for owner, name, _ in _hooks.places.values():
+        yield owner, name
 
 
 def original(key: str) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 from unigrad.errors import HigherOrderError, UnsupportedError
 from unigrad_mxnet.framework import mx
 from unigrad_mxnet.hooks import original, replaced
-from unigrad_mxnet.memory import before_writing
+from unigrad_mxnet.memory import before_reading, before_writing
 from unigrad_mxnet.recording import Recording, active, current, refuse_other_threads
 
 __all__ = ["install"]
@@ -31,6 +31,7 @@ def _asnumpy(self: Any) -> Any:
     if not _only_shown():
         refuse_other_threads([self.handle.value])
         if current() is not None:
+            before_reading([self.handle.value])
             for record in active.stack:
                 if record.reaches(self):
                     _refuse_leaving(record)
@@ -40,6 +41,7 @@ def _asnumpy(self: Any) -> Any:
 def _to_dlpack(handle: Any, *rest: Any) -> Any:
     refuse_other_threads([handle.value])
     if current() is not None:
+        before_reading([handle.value])
         for record in active.stack:
             if record.notes.handle_moves(handle.value):
                 _refuse_leaving(record)
@@ -47,6 +49,8 @@ def _to_dlpack(handle: Any, *rest: Any) -> Any:
 
 
 def _refuse_leaving(record: Recording) -> None:
+    if record.watches:
+        return
     if not record.rule:
         raise UnsupportedError(
             "an array that is being differentiated was turned into a NumPy array or a number, "
@@ -71,6 +75,8 @@ def _only_shown() -> bool:
 
 def _refuse_lost(handles: Sequence[int | None], done: str, instead: str) -> None:
     refuse_other_threads(handles)
+    if current() is not None:
+        before_reading(handles)
     if current() is not None and any(
         r.notes.handle_moves(h) for r in active.stack for h in handles
     ):

@@ -27,7 +27,15 @@ from unigrad_mxnet.recording import (
     refuse_other_threads,
 )
 
-__all__ = ["UPDATES", "Kept", "before_update", "before_writing", "copied", "install"]
+__all__ = [
+    "UPDATES",
+    "Kept",
+    "before_reading",
+    "before_update",
+    "before_writing",
+    "copied",
+    "install",
+]
 
 _LIB: Any = mx.base._LIB
 _DTYPES: Any = mx.nd.ndarray._DTYPE_MX_TO_NP
@@ -125,6 +133,28 @@ def _written() -> UnsupportedError:
     return error
 
 
+def before_reading(handles: Sequence[int | None]) -> None:
+    """Arrays are about to be used: none may have been written through another one, like a view.
+
+    MXNet would take the values that it finds there for constants.
+    """
+    found = [r.notes for r in active.stack if r.notes.written]
+    if not found:
+        return
+    strict = active.capture is not None  # it notes as made of a leaf whatever is made
+    for handle in handles:
+        if not strict and any(r.notes.handle_moves(handle) for r in active.stack):
+            continue
+        if any(notes.overwritten(handle, _place, strict) for notes in found):
+            raise UnsupportedError(
+                "an array is used whose memory was written through another array (a view such as "
+                "y[1:3] or y.reshape(...), or the array that it is a view of) with values that "
+                "are being differentiated, and their derivative would be lost; type: "
+                "mx.nd.concat, mx.nd.stack or mx.nd.where of the parts in place of writing them, "
+                "or make the view after y[:] = ...; x.detach() if a constant is meant"
+            )
+
+
 def before_update(name: str, arrays: Sequence[Any], found: Recording | None) -> None:
     """An optimizer's operator writes into its inputs, besides its outputs."""
     if found is not None and any(moves_anywhere(x) for x in arrays):
@@ -196,8 +226,12 @@ def _maker(key: str, how: Callable[[tuple[Any, ...], tuple[int, ...]], Run]) -> 
     def make(*args: Any) -> Any:
         code = original(key)(*args)
         refuse_other_threads([args[0].value])
+        of, view = args[0].value, args[-1]._obj
+        if code == 0:
+            for record in active.stack:
+                if of in record.notes.detached:
+                    record.notes.detached.add(view.value)
         if code == 0 and active.stack and mx.autograd.is_recording():
-            of, view = args[0].value, args[-1]._obj
             for record in reversed(active.stack):
                 if record.notes.handle_moves(of):
                     shape = _shape(view)
@@ -238,6 +272,13 @@ def _free(handle: Any) -> Any:
     return original("MXNDArrayFree")(handle)
 
 
+def _detach(handle: Any, view: Any) -> Any:
+    code = original("MXNDArrayDetach")(handle, view)
+    for record in active.stack:
+        record.notes.detached.add(view._obj.value)
+    return code
+
+
 def _copy_from_numpy(handle: Any, *rest: Any) -> Any:
     before_writing(handle)
     return original("MXNDArraySyncCopyFromCPU")(handle, *rest)
@@ -256,6 +297,7 @@ _MAKERS = {
 def install() -> None:
     """Say what is replaced while something is recorded."""
     replaced("MXNDArrayFree", _LIB, "MXNDArrayFree", _free)
+    replaced("MXNDArrayDetach", _LIB, "MXNDArrayDetach", _detach)
     replaced("MXNDArraySyncCopyFromCPU", _LIB, "MXNDArraySyncCopyFromCPU", _copy_from_numpy)
     for key, how in _MAKERS.items():
         replaced(key, _LIB, key, _maker(key, how))

@@ -28,7 +28,8 @@ class GluonModel(StatelessModel):
 
     Parameters with ``grad_req="null"`` count as frozen; those that Gluon declares not to be
     differentiable, such as running statistics, are state in any case. Inputs may be ``mx.np`` or
-    ``mx.nd`` arrays, whatever the parameters are; outputs are of the class of the inputs.
+    ``mx.nd`` arrays, whatever the block's parameters are, and so may what is given in their place;
+    outputs are of the class of the inputs.
     """
 
     def __init__(self, block: Any, options: ModelOptions) -> None:
@@ -107,10 +108,13 @@ class GluonModel(StatelessModel):
         if self._options.mode != "eval":  # MXNet writes running statistics into its operands
             with mx.autograd.pause(train_mode=mx.autograd.is_training()):
                 now = {name: copied(x) for name, x in now.items()}
-        stand_ins = {id(self._params[name]): x for name, x in params.items()}
-        stand_ins.update({id(self._state[name]): x for name, x in now.items()})
+        everything = {**self._params, **self._state}
+        own = {name: p.data() for name, p in everything.items()}
+        stand_ins = {
+            id(everything[name]): _classed(x, own[name]) for name, x in {**now, **params}.items()
+        }
         statistics: Statistics | None = {} if self._observes() else None
-        like = next(iter(params.values()), None)
+        like = next(iter(own.values()), None)
         given = inputs if like is None else _classed(inputs, like)
         # Layers ask which arrays are meant; beside mx.np inputs the parameters may be mx.nd.
         kind = semantics(like) if like is None or is_np(like) else mx.util.np_array(False)

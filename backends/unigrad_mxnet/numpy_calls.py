@@ -15,7 +15,8 @@ from unigrad.errors import UnsupportedError
 from unigrad_mxnet.arrays import constant, numpy_semantics, peek
 from unigrad_mxnet.framework import mx
 from unigrad_mxnet.hooks import original, replaced
-from unigrad_mxnet.recording import Recording, current, moves_anywhere
+from unigrad_mxnet.memory import before_reading
+from unigrad_mxnet.recording import Recording, active, current, moves_anywhere
 
 __all__ = ["install"]
 
@@ -52,6 +53,7 @@ def _computed(
     if options.get("out") is not None:
         raise _refused(name, "it is given out=, and the array would be written in place")
     arrays = [x for x in _flat(given) if isinstance(x, mx.nd.NDArray)]
+    before_reading([x.handle.value for x in arrays])
 
     def call(xs: Sequence[Any]) -> Any:
         values = iter(xs)
@@ -113,6 +115,8 @@ def _rebuilt(results: Any, made: Iterator[Any]) -> Any:
 
 
 def _refused(name: str, why: str) -> UnsupportedError:
+    if active.capture is not None:
+        active.capture.seen = True
     error: UnsupportedError = UnsupportedError(
         f"{name} was called on an mx.np array in a function that is being differentiated; MXNet "
         f"has no such function, unigrad computes it in NumPy, and {why}; type: a function that "

@@ -71,6 +71,7 @@ class Recording:
         notes: what was called.
         exact: whether MXNet's own derivative will not do.
         rule: whether it is of a derivative rule of the user's own.
+        watches: whether it is of no derivative at all, but of ``ug.jit``: nothing is lost in it.
         left: whether values that depend on a leaf were looked at.
         elsewhere: whether such values were used in another thread.
         training: the mode of the operators whose backward pass asks for it; ``None``: there were
@@ -85,6 +86,7 @@ class Recording:
         self.notes = Notes(leaves)
         self.exact = exact or rule
         self.rule = rule
+        self.watches = False
         self.left = False
         self.elsewhere = False
         self.training: bool | None = None
@@ -176,7 +178,8 @@ def refuse_other_threads(handles: Sequence[int | None]) -> None:
     for record in tuple(records):
         if record not in active.stack and any(record.notes.handle_moves(h) for h in handles):
             record.elsewhere = True
-            raise _elsewhere()
+            if not record.watches:
+                raise _elsewhere()
 
 
 def _elsewhere() -> UnsupportedError:
@@ -210,7 +213,8 @@ def recording(
         try:
             with mx.autograd.record(train_mode=mx.autograd.is_training()):
                 yield found
-            if found.elsewhere:  # the other thread may have kept its error to itself
+            # The other thread may have kept its error to itself.
+            if found.elsewhere and not found.watches:
                 raise _elsewhere()
         finally:
             records.remove(found)

@@ -17,6 +17,7 @@ from unigrad_mxnet.arrays import as_class, constant, numpy_semantics
 from unigrad_mxnet.framework import mx
 from unigrad_mxnet.graph import Graph, Token, plain
 from unigrad_mxnet.hooks import original
+from unigrad_mxnet.memory import before_reading
 from unigrad_mxnet.recording import (
     Recording,
     active,
@@ -282,6 +283,9 @@ def noted_rule(
     def watched(*xs: Any) -> tuple[Arrays, Arrays]:
         with recording(xs, rule=True) as record:
             outputs, residuals = forward(*xs)
+            before_reading(
+                [x.handle.value for x in (*outputs, *residuals) if isinstance(x, mx.nd.NDArray)]
+            )
         seen.extend((record, tuple(xs), tuple(outputs), tuple(residuals)))
         return outputs, residuals
 

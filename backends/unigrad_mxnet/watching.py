@@ -90,7 +90,8 @@ def _invoke(
     output_is_list: bool,
 ) -> Any:
     run = original("invoke") if out is None else _written
-    refuse_other_threads([x.handle.value for x in arrays])
+    handles = [x.handle.value for x in arrays]
+    refuse_other_threads(handles)
     found = current()
     written = () if out is None else _listed(out)
     for y in written:
@@ -100,6 +101,8 @@ def _invoke(
         memory.before_update(name, arrays, found)
     if found is None:
         return run(handle, arrays, keys, values, out, is_np_op, output_is_list)
+    if name not in CONSTANT:
+        memory.before_reading(handles)
     if out is None and dropping.drops(name, attributes := _attributes(keys, values), arrays):
 
         def call(name: str, xs: Sequence[Any], **given: Any) -> Any:
@@ -108,6 +111,8 @@ def _invoke(
 
         parts = dropping.layer_by_layer(call, attributes, arrays)
         return parts if output_is_list or len(parts) > 1 else parts[0]
+    if name == "sort" and "axis" not in keys:  # MXNet fails where it records that
+        keys, values = [*keys, "axis"], [*values, -1]
     if name in WRONG and not found.exact:
         _refuse_wrong(found, name, arrays, keys, values)
     training = mx.autograd.is_training()
@@ -137,9 +142,10 @@ def _invoke(
             results = run(handle, given, keys, values, out, is_np_op, output_is_list)
     else:
         results = run(handle, given, keys, values, out, is_np_op, output_is_list)
+    moving = bool(written) and any(moves_anywhere(x) for x in arrays)
     noted = name not in CONSTANT and found.note(name, translation, arrays, _listed(results))
     if written:
-        _after_writing(written, found if noted else None)
+        _after_writing(written, found if noted else None, noted and moving)
     return results
 
 
@@ -184,10 +190,12 @@ def _kept(written: Sequence[Any], arrays: Sequence[Any]) -> Sequence[Any]:
     ]
 
 
-def _after_writing(written: Sequence[Any], noted: Recording | None) -> None:
+def _after_writing(written: Sequence[Any], noted: Recording | None, moving: bool) -> None:
     for record in active.stack:
-        if record is not noted:
-            for y in written:
+        for y in written:
+            if moving:
+                record.notes.wrote(y)
+            if record is not noted:
                 record.notes.freed(y.handle.value)
 
 
@@ -222,8 +230,10 @@ def _with_mask(
 def _tensordot(x: Any, y: Any, axes: Any) -> Any:
     """The one operator with a derivative that goes another way into MXNet than all others do."""
     refuse_other_threads([x.handle.value, y.handle.value])
-    result = original("tensordot")(x, y, axes)
     found = current()
+    if found is not None:
+        memory.before_reading([x.handle.value, y.handle.value])
+    result = original("tensordot")(x, y, axes)
     if found is not None:
         if isinstance(axes, int):
             name, given = "_npi_tensordot_int_axes", {"axes": axes}
@@ -253,6 +263,7 @@ def _call_graph(self: Any, *args: Any, **kwargs: Any) -> Any:
     found = current()
     if found is None:
         return run(self, *args, **kwargs)
+    memory.before_reading([x.handle.value for x in args if isinstance(x, mx.nd.NDArray)])
     block = active.blocks[-1] if active.blocks else None
     if block is None or block._cached_op is not self:
         raise UnsupportedError(

@@ -232,6 +232,12 @@ def _alone(place: int, unless: int, instead: str, when: When = _always) -> Wrong
     return Wrong(reason, instead, when, (place,), unless)
 
 
+def _unwritten(*inputs: int) -> Wrong:
+    """Of a label, an index, a length: zero."""
+    reason = "its own gradient by a label, an index or a length is memory that nobody wrote"
+    return Wrong(reason, "mx.nd.BlockGrad(label)", inputs=inputs)
+
+
 def _raises(when: When = _always) -> Wrong:
     return Wrong("MXNet has no derivative of it", "other operators in its place", when)
 
@@ -270,6 +276,29 @@ RANDOM: frozenset[str] = frozenset(f"{_ZERO_SAMPLES} {_SINGLE_SAMPLES} {_SHUFFLE
 
 _EIGEN = _zero("xp.linalg.eigh(x), for a symmetric matrix")
 _IMAGE = _unlike("array indexing and arithmetic on x")
+_LABELED = """
+    LinearRegressionOutput LogisticRegressionOutput MAERegressionOutput SVMOutput
+    softmax_cross_entropy take SequenceMask SequenceReverse _sparse_retain _contrib_boolean_mask
+    _contrib_index_copy
+"""
+_LABEL = _unwritten(1)
+_MISSING = """
+    _grad_add _npi_copysign_scalar _npi_delete _npi_insert_scalar _npi_insert_slice
+    _npi_insert_tensor _npi_rcopysign_scalar _slice_assign _slice_assign_scalar argmax_channel
+    batch_take fill_element_0index khatri_rao
+"""
+_RANDOM_IMAGES = """
+    _image_random_brightness _image_random_color_jitter _image_random_contrast
+    _image_random_flip_left_right _image_random_flip_top_bottom _image_random_hue
+    _image_random_lighting _image_random_saturation
+"""
+_UNTRIED_ONES = """
+    IdentityAttachKLSparseReg _contrib_MultiBoxDetection _contrib_MultiBoxPrior
+    _contrib_MultiBoxTarget _contrib_MultiProposal _contrib_Proposal _contrib_SparseEmbedding
+    _contrib_bipartite_matching _contrib_calibrate_entropy _contrib_dequantize _contrib_quantize
+    _contrib_quantize_v2 _contrib_requantize _npi_boolean_mask_assign_scalar
+    _npi_boolean_mask_assign_tensor
+"""
 _UNTRIED = Wrong("its own gradient is not known to be right", "mx.nd.BlockGrad(x) around its input")
 
 WRONG: dict[str, tuple[Wrong, ...]] = {
@@ -279,9 +308,7 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
     "_npi_percentile": (_zero("mx.np.sort(x), and interpolate between its entries"),),
     "_npi_unique": (_zero("mx.np.sort(x)"),),
     "_npi_bincount": (_zero("mx.np.dot(weights, one_hot) of the indices"),),
-    "_np_atleast_1d": (_zero("x.reshape(...)"),),
-    "_np_atleast_2d": (_zero("x.reshape(...)"),),
-    "_np_atleast_3d": (_zero("x.reshape(...)"),),
+    **dict.fromkeys([f"_np_atleast_{n}d" for n in (1, 2, 3)], (_zero("x.reshape(...)"),)),
     "_npi_eigh": (_EIGEN,),
     "_npi_eigvalsh": (_EIGEN,),
     "_npi_eig": (_EIGEN,),
@@ -293,6 +320,7 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
     "_contrib_box_encode": (_zero("the offsets written out"),),
     "_contrib_box_decode": (_zero("the corners written out"),),
     "ROIPooling": (_zero("mx.nd.BlockGrad(rois)", inputs=(1,)),),
+    "_contrib_RROIAlign": (_zero("mx.nd.BlockGrad(rois)", inputs=(1,)),),
     "_contrib_ROIAlign": (_zero("mx.nd.BlockGrad(rois)", inputs=(1,)),),
     "_contrib_PSROIPooling": (_zero("mx.nd.BlockGrad(rois)", inputs=(1,)),),
     "_contrib_DeformablePSROIPooling": (_zero("mx.nd.BlockGrad(rois)", inputs=(1,)),),
@@ -320,24 +348,7 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
     "_npi_polyval": (_alone(1, 0, "the sum of the powers"),),
     "_npi_ediff1d": (_alone(1, 0, "mx.np.concatenate"), _alone(2, 0, "mx.np.concatenate")),
     # missing
-    **dict.fromkeys(
-        (
-            "_grad_add",
-            "_npi_copysign_scalar",
-            "_npi_delete",
-            "_npi_insert_scalar",
-            "_npi_insert_slice",
-            "_npi_insert_tensor",
-            "_npi_rcopysign_scalar",
-            "_slice_assign",
-            "_slice_assign_scalar",
-            "argmax_channel",
-            "batch_take",
-            "fill_element_0index",
-            "khatri_rao",
-        ),
-        (_raises(),),
-    ),
+    **dict.fromkeys(_MISSING.split(), (_raises(),)),
     "_npi_pad": (_raises(_not(_is("mode", "constant", default="constant"))),),
     "_npi_solve": (_raises(_vector),),
     # wrong
@@ -367,27 +378,18 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
             _both(_both(_float32, _is("pool_type", "avg")), _is("pooling_convention", "full")),
         ),
     ),
-    "SoftmaxOutput": (_unlike("out_grad=False", _is("out_grad", *_TRUE)),),
-    "SequenceLast": (_unlike("x[-1]", _is("use_sequence_length", "False", "0", default="False")),),
+    **dict.fromkeys(_LABELED.split(), (_LABEL,)),
+    "CTCLoss": (_unwritten(1, 2, 3),),
+    "Embedding": (_unwritten(0),),
+    "SoftmaxOutput": (_LABEL, _unlike("out_grad=False", _is("out_grad", *_TRUE))),
+    "SequenceLast": (_LABEL, _unlike("x[-1]", _not(_is("use_sequence_length", *_TRUE)))),
     "_contrib_hawkesll": (_unlike(_NUMPY),),
     "_image_flip_left_right": (_IMAGE,),
     "_image_flip_top_bottom": (_IMAGE,),
     "_image_to_tensor": (_IMAGE,),
     "_image_resize": (_IMAGE,),
     "_image_adjust_lighting": (_IMAGE,),
-    **dict.fromkeys(
-        (
-            "_image_random_brightness",
-            "_image_random_color_jitter",
-            "_image_random_contrast",
-            "_image_random_flip_left_right",
-            "_image_random_flip_top_bottom",
-            "_image_random_hue",
-            "_image_random_lighting",
-            "_image_random_saturation",
-        ),
-        (_IMAGE,),
-    ),
+    **dict.fromkeys(_RANDOM_IMAGES.split(), (_IMAGE,)),
     # nan where the derivative exists
     **dict.fromkeys(("prod", "nanprod", "_np_prod"), (_undefined(0, at=_zero_at(0)),)),
     **dict.fromkeys(
@@ -430,26 +432,7 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
     "_random_pdf_gamma": (_single("float32 arrays, or the density written out"),),
     "_random_pdf_dirichlet": (_single("float32 arrays, or the density written out"),),
     # not tried, for want of a case, a CPU kernel or a meaning
-    **dict.fromkeys(
-        (
-            "IdentityAttachKLSparseReg",
-            "_contrib_MultiBoxDetection",
-            "_contrib_MultiBoxPrior",
-            "_contrib_MultiBoxTarget",
-            "_contrib_MultiProposal",
-            "_contrib_Proposal",
-            "_contrib_SparseEmbedding",
-            "_contrib_bipartite_matching",
-            "_contrib_calibrate_entropy",
-            "_contrib_dequantize",
-            "_contrib_quantize",
-            "_contrib_quantize_v2",
-            "_contrib_requantize",
-            "_npi_boolean_mask_assign_scalar",
-            "_npi_boolean_mask_assign_tensor",
-        ),
-        (_UNTRIED,),
-    ),
+    **dict.fromkeys(_UNTRIED_ONES.split(), (_UNTRIED,)),
 }
 
 _CONSTANT = """

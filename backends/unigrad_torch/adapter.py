@@ -17,13 +17,24 @@ import numpy as np
 import torch
 import torch.nn.functional
 
-from unigrad.backend import Backend, FlatFunction, HvpMethod, Pullback
+from unigrad.backend import Backend, FlatFunction, HvpMethod, Pullback, Pushforward
 from unigrad.stateless import ModelOptions
 from unigrad_torch import spec
 from unigrad_torch.compiled import Compiled, tracing
 from unigrad_torch.custom import apply_rule
 from unigrad_torch.graph import Leaf, escapes
 from unigrad_torch.models import TorchModel
+from unigrad_torch.orders import (
+    deepened,
+    inside,
+    last,
+    met,
+    named,
+    nested,
+    require_twice,
+    resumed,
+    within,
+)
 
 __all__ = ["TorchBackend"]
 
@@ -115,18 +126,20 @@ class TorchBackend(Backend):
         outer = torch.is_grad_enabled()
         with _recording():
             leaf = Leaf(primals, outer)
-            with leaf.run:
+            with leaf.run, nested(1):
                 outputs = f(*leaf.tensors)
-            kept = outer and escapes(outputs, leaf)
+            kept, used = outer and escapes(outputs, leaf), met()
 
             def pullback(cotangents: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
-                through = torch.is_grad_enabled() and (
-                    kept or any(c is not None and c.requires_grad for c in cotangents)
-                )
+                followed = any(c is not None and c.requires_grad for c in cotangents)
+                through = torch.is_grad_enabled() and (kept or followed)
+                if through and (followed or inside()):
+                    require_twice(outputs)
                 with _recording():
-                    return _gradients(
+                    grads = _gradients(
                         outputs, leaf.tensors, cotangents, create_graph=through, retain_graph=True
                     )
+                    return last(grads, used if through else None)
 
         return _freed(outputs, kept), pullback
 
@@ -138,11 +151,14 @@ class TorchBackend(Backend):
         outer = torch.is_grad_enabled()
         with _recording():
             leaf = Leaf(primals, outer)
-            with leaf.run:
+            with leaf.run, nested(1):
                 outputs = f(*leaf.tensors)
             kept = outer and escapes(outputs, leaf)
+            if kept and inside():
+                require_twice(outputs[:1])
             seeds = [None] * len(outputs)
             grads = _gradients(outputs[:1], leaf.tensors, seeds[:1], kept, kept, seeded=False)
+            grads = last(grads, met() if kept else None)
         return _freed(outputs, kept), grads
 
     def hvp(
@@ -157,17 +173,24 @@ class TorchBackend(Backend):
         outer = torch.is_grad_enabled()
         with _recording():
             leaf = Leaf(primals, outer)
-            with leaf.run:
+            with leaf.run, nested(2 + leaf.attached):
                 outputs = f(*leaf.tensors)
             kept = outer and (escapes(outputs, leaf) or any(t.requires_grad for t in tangents))
+            require_twice(outputs[:1])
             grads = _gradients(outputs[:1], leaf.tensors, [None], True, True, seeded=False)
             known = [k for k, g in enumerate(grads) if g is not None]
             first = [g for g in grads if g is not None]
             products = _gradients(
                 first, leaf.tensors, [tangents[k] for k in known], kept, retain_graph=kept
             )
+            products = last(products, met() if kept else None)
             freed = dict(zip(known, _freed(first, kept), strict=True))
         return _freed(outputs, kept), tuple(freed.get(k) for k in range(len(grads))), products
+
+    def linearize(
+        self, f: FlatFunction, primals: Sequence[Tensor]
+    ) -> tuple[tuple[Tensor, ...], Pushforward]:
+        return super().linearize(deepened(f), primals)  # the pullback will be differentiated
 
     # jvp stays derived: torch counts the levels of forward mode in one global for all threads,
     # and two threads that take tangents at once were measured to get zeros (S7).
@@ -178,6 +201,7 @@ class TorchBackend(Backend):
         backward: Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor | None]],
         primals: Sequence[Tensor],
     ) -> tuple[Tensor, ...]:
+        forward, backward = resumed(forward), resumed(backward)
         return apply_rule(forward, backward, primals, transformed=_transformed())
 
     # ---------------------------------------------------------------- more than derivatives
@@ -225,7 +249,8 @@ def _gradients(
     ]
     if not pairs:
         return (None,) * len(primals)
-    grads = torch.autograd.grad(
+    grads = named(
+        torch.autograd.grad,
         [y for y, _ in pairs],
         primals,
         [c for _, c in pairs] if seeded else None,
@@ -249,7 +274,8 @@ def _functorch_vjp(
     smooth: list[bool] = []
 
     def split(*xs: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        ys = f(*xs)
+        with within(0):  # torch.func counts it
+            ys = f(*xs)
         smooth[:] = [y.is_floating_point() or y.is_complex() for y in ys]
         pairs = list(zip(ys, smooth, strict=True))
         return tuple([y for y, s in pairs if s]), tuple([y for y, s in pairs if not s])
@@ -261,7 +287,7 @@ def _functorch_vjp(
     def pullback(cotangents: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
         triples = zip(outputs, cotangents, smooth, strict=True)
         full = tuple([torch.zeros_like(y) if c is None else c for y, c, s in triples if s])
-        grads: tuple[Tensor | None, ...] = pull(full)
+        grads: tuple[Tensor | None, ...] = named(pull, full)
         return grads
 
     return outputs, pullback

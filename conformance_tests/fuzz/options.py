@@ -155,7 +155,7 @@ def _inside(low: float, high: float) -> Callable[..., bool]:
 
 
 def _modulus(y: Any, x: Any) -> bool:
-    q = x / y
+    q = x / np.where(y == 0, np.nan, y)
     return bool(np.all(np.abs(q - np.round(q)) > 0.06))
 
 

@@ -2,7 +2,8 @@
 
 MXNet's kernels give other numbers, or memory that nobody wrote, when only some of their inputs
 are differentiated. `unigrad` must then take the engine's derivative. Memory is filled with nan and
-huge numbers beforehand, so that what is not written shows.
+huge numbers beforehand, so that what is not written shows. Labels, indices and lengths are inputs
+too: their derivative is zero.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from conformance_tests.unit import (
     test_mxnet_operators_np,
 )
 from conformance_tests.unit.mxnet_cases import Case, mx
+from conformance_tests.unit.mxnet_derivatives import array
 from conformance_tests.unit.mxnet_layers import Layer, layer
 from unigrad_mxnet.adapter import _Run
 from unigrad_mxnet.arrays import constant, semantics
@@ -47,6 +49,7 @@ MORE = [
         },
     ),
     layer("SoftmaxOutput", (3, 4), np.array([1.0, 0, 3]), attrs={"out_grad": True}, tolerance=1e-7),
+    layer("softmax_cross_entropy", (3, 4), np.array([1.0, 0, 3])),
 ]
 
 ROWS: list[Case | Layer] = [
@@ -77,6 +80,12 @@ class Prepared:
     active: list[int]
     training: bool = False
     tolerance: float = 1e-9
+
+    @property
+    def others(self) -> list[int]:
+        """The inputs that have floating-point numbers, and a derivative of zero."""
+        floats = [np.dtype(x.dtype).kind == "f" and x.stype == "default" for x in self.arrays]
+        return [i for i, is_float in enumerate(floats) if is_float and i not in self.active]
 
     def function(self, which: Sequence[int]) -> Callable[..., tuple[Any, ...]]:
         def f(*leaves: Any) -> tuple[Any, ...]:
@@ -150,7 +159,8 @@ def test_each_input_alone(row: Case | Layer) -> None:
         with mxnet_cases.scope(row) if isinstance(row, Case) else contextlib.nullcontext():
             prepared = _prepared(row, dtype)
             mode = mx.autograd.train_mode if prepared.training else mx.autograd.predict_mode
-            for which in [*[[i] for i in prepared.active], prepared.active]:
+            every = [*prepared.active, *prepared.others]
+            for which in [*[[i] for i in every], prepared.active, every]:
                 if which:
                     with mode(), semantics(*prepared.arrays):
                         _check(row, dtype, prepared, which)
@@ -162,7 +172,7 @@ def test_the_weights_and_the_bias_of_a_hybridized_net() -> None:
     net = mx.gluon.nn.Dense(3, in_units=4)
     net.initialize()
     net.hybridize()
-    apply, params = ug.functional(net)
+    apply, params = ug.functional(net, mode=None)
     x = mx.nd.ones((2, 4))
 
     def loss(p: Any) -> Any:
@@ -175,3 +185,73 @@ def test_the_weights_and_the_bias_of_a_hybridized_net() -> None:
         _, wanted, _ = ug.value_grad_and_hvp(loss, some, some)
         for name in names:
             np.testing.assert_allclose(got[name].asnumpy(), wanted[name].asnumpy(), rtol=1e-5)
+
+
+def _logistic(x: float) -> float:
+    return float(1 / (1 + np.exp(-x)))
+
+
+SLOPES = {
+    "LinearRegressionOutput": [-1.0, 3.0],
+    "LogisticRegressionOutput": [_logistic(1.0) - 2.0, _logistic(4.0) - 1.0],
+    "MAERegressionOutput": [-1.0, 1.0],
+}
+
+
+@pytest.mark.parametrize("hybridized", [False, True])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("op", SLOPES)
+def test_a_label_that_depends_on_the_argument(op: str, dtype: str, hybridized: bool) -> None:
+    block = mx.gluon.nn.HybridLambda(op)
+    if hybridized:
+        block.hybridize()
+
+    def f(x: Any) -> Any:
+        return block(x[:, 0:1], x[:, 1:2]).sum()
+
+    x = array([[1.0, 2.0], [4.0, 1.0]], dtype)
+    one, other = SLOPES[op]
+    for _ in range(5):
+        _fill_memory([x, x[:, 0:1]])
+        got = ug.grad(f)(x).asnumpy()
+        np.testing.assert_allclose(got, [[one, 0.0], [other, 0.0]], rtol=1e-5)
+        assert not ug.grad(lambda y: block(x, y).sum())(x).asnumpy().any()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("op", ["SVMOutput", "SoftmaxOutput", "softmax_cross_entropy"])
+def test_the_gradient_by_a_label_is_zero(op: str, dtype: str) -> None:
+    x = array([[3.0, 1.0, 0.5], [2.0, 4.0, 1.0]], dtype)
+    labels = array([1.0, 0.0], dtype)
+    operator = vars(mx.nd)[op]
+    alone = ug.grad(lambda x: operator(x, labels).sum())(x).asnumpy()
+    for _ in range(5):
+        _fill_memory([x, labels])
+        assert not ug.grad(lambda y: operator(x, y).sum())(labels).asnumpy().any()
+        both = ug.grad(lambda x, y: operator(x, y).sum(), argnums=(0, 1))(x, labels)
+        np.testing.assert_allclose(both[0].asnumpy(), alone, rtol=1e-6, atol=1e-7)
+        assert not both[1].asnumpy().any()
+
+
+def test_at_a_tie_the_slope_of_the_absolute_error_is_that_of_mxnet() -> None:
+    x, labels = array([1.0, 2.0]), array([1.0, 5.0])
+
+    def f(x: Any) -> Any:
+        return mx.nd.MAERegressionOutput(x, labels).sum()
+
+    _, exact, _ = ug.value_grad_and_hvp(f, x, x)
+    np.testing.assert_array_equal(ug.grad(f)(x).asnumpy(), [-1.0, -1.0])
+    np.testing.assert_array_equal(exact.asnumpy(), [-1.0, -1.0])
+
+
+@pytest.mark.parametrize("ascending", [True, False])
+def test_sort_along_the_last_axis_by_default(ascending: bool) -> None:
+    x = array([[3.0, 1.0], [2.0, 4.0]])
+    weights = array([1.0, 10.0])
+
+    def f(x: Any) -> Any:
+        return (mx.nd.broadcast_mul(mx.nd.sort(x, is_ascend=ascending) ** 2, weights)).sum()
+
+    first = np.array([[60.0, 2.0], [4.0, 80.0]] if ascending else [[6.0, 20.0], [40.0, 8.0]])
+    np.testing.assert_array_equal(ug.grad(f)(x).asnumpy(), first)
+    np.testing.assert_array_equal(ug.hvp(f, x, x).asnumpy(), first)

@@ -113,7 +113,7 @@ def _native(net: Any, x: Any, weights: Any, training: bool) -> Any:
 def test_curvature(name: str, training: bool, hybridized: bool) -> None:
     net, x = _net(name, hybridized)
     weights = _nd(np.cos(np.arange(net(x).size)).reshape(net(x).shape))
-    apply, params = ug.functional(net)
+    apply, params = ug.functional(net, mode=None)
     rng = np.random.default_rng(1)
     along = {k: rng.normal(size=p.shape) for k, p in sorted(params.items())}
 

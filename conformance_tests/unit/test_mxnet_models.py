@@ -218,6 +218,11 @@ def test_inputs_of_the_other_class() -> None:
         np.testing.assert_array_equal(got[0][name].asnumpy(), wanted[0][name].asnumpy())
     for name in state:
         np.testing.assert_array_equal(aux[name].asnumpy(), state[name].asnumpy())
+    given = {name: p.as_np_ndarray() for name, p in params.items()}
+    other = ug.grad(lambda params: loss(params, x())[0])(given)
+    for name, g in other.items():
+        assert isinstance(g, mx.np.ndarray)
+        np.testing.assert_array_equal(g.asnumpy(), wanted[0][name].asnumpy())
 
 
 def test_two_threads_do_not_see_each_other() -> None:

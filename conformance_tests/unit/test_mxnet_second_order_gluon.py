@@ -116,7 +116,7 @@ def test_a_net_against_differences_of_gradients(name: str, training: bool) -> No
     products = []
     for hybrid in (False, True):
         net, x = prepared(name, hybrid)
-        apply, params = ug.functional(net)
+        apply, params = ug.functional(net, mode=None)
         before = {k: p.data().asnumpy() for k, p in net.collect_params().items()}
         rng = np.random.default_rng(1)
         v = {k: array(rng.normal(size=p.shape)) for k, p in params.items()}
@@ -145,7 +145,7 @@ def test_a_net_against_differences_of_gradients(name: str, training: bool) -> No
 def test_a_gradient_penalty_trains(hybrid: bool) -> None:
     """WGAN-GP: gradients of gradients in a training loop."""
     net, x = prepared("dense", hybrid)
-    apply, params = ug.functional(net)
+    apply, params = ug.functional(net, mode=None)
 
     def loss(p: Any) -> Any:
         slope = ug.grad(lambda x: apply(p, x).sum())(x)
@@ -192,7 +192,7 @@ def test_dropout_has_one_mask() -> None:
 def test_against_torch() -> None:
     torch = pytest.importorskip("torch")
     net, x = prepared("dense", True)
-    apply, params = ug.functional(net)
+    apply, params = ug.functional(net, mode=None)
     rng = np.random.default_rng(2)
     v = {k: array(rng.normal(size=p.shape)) for k, p in params.items()}
     found = ug.hvp(lambda p: (apply(p, x) ** 2).mean(), params, v)
@@ -211,7 +211,7 @@ def test_against_torch() -> None:
 
 def test_nothing_is_left_behind() -> None:
     net, x = prepared("dense", True)
-    apply, params = ug.functional(net)
+    apply, params = ug.functional(net, mode=None)
 
     def loss(p: Any) -> Any:
         return (apply(p, x) ** 2).mean()

@@ -216,7 +216,7 @@ def test_a_net(name: str, hybridized: bool, training: bool) -> None:
     """Cross entropy; the user's parameters, gradients and running statistics stay as they are."""
     net, x, port = _prepared(name)
     net.hybridize(hybridized)
-    apply, params = ug.functional(net)
+    apply, params = ug.functional(net, mode=None)
     rng = np.random.default_rng(4)
     along = {k: nd(rng.normal(size=p.shape)) for k, p in params.items()}
     labels = np.array([0, 2, 1, 1])

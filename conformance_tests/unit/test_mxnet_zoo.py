@@ -95,7 +95,7 @@ def _prepared(name: str) -> tuple[Any, Any, Any]:
     rng = np.random.default_rng(2)
     x = nd(rng.normal(size=(2, 3, size, size)))
     net(x)
-    apply, params = ug.functional(net)
+    apply, params = ug.functional(net, mode=None)
     directions = [{k: nd(rng.normal(size=p.shape)) for k, p in params.items()} for _ in range(2)]
     labels, loss = nd([0, 3]), mx.gluon.loss.SoftmaxCELoss()
 
@@ -133,7 +133,7 @@ def _small() -> tuple[Any, Any, Any]:
     net.hybridize()
     x = nd(np.random.default_rng(0).normal(size=(5, 6)))
     net(x)
-    apply, params = ug.functional(net)
+    apply, params = ug.functional(net, mode=None)
     return (lambda p: (apply(p, x) ** 2).mean()), params, net
 
 

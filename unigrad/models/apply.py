@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from unigrad.backend import Array, Backend
 from unigrad.errors import ArgumentError, ShapeError, StructureError
@@ -56,16 +59,29 @@ class Apply:
     ) -> Any:
         if not isinstance(params, Mapping) or params.keys() != self._names:
             raise StructureError(_odd_names("params", self.model.name, params, self._shapes))
-        shape = self.backend.shape
+        shape, own = self.backend.shape, self.backend.array_types
         for name, wanted in self._shapes.items():
+            x = params[name]
+            if not isinstance(x, own):
+                params = {**params, name: self._neutral(name, x)}
             if shape(params[name]) != wanted:
                 raise ShapeError(_odd_shape("params", name, shape(params[name]), wanted))
         if state is not None:
             check("state", self.model.name, self.backend, state, self.model.state())
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-            raise ArgumentError(f"seed must be a Python int, got {seed!r}")
+        if seed is not None:
+            seed = _integer(seed)
         output, after = self.model.call(params, state, inputs, options, seed)
         return (output, after) if self._returns_state else output
+
+    def _neutral(self, name: str, x: Any) -> Array:
+        """A NumPy array, which is welcome beside arrays of any framework (S10)."""
+        if isinstance(x, (np.ndarray, np.generic)):
+            return self.backend.asarray(x)
+        raise ArgumentError(
+            f"params[{name!r}] must be an array of the backend {self.backend.name!r}, as "
+            f"{self.model.name} is, got {type(x).__name__}; type: "
+            f"ug.asarray(params, backend={self.backend.name!r})"
+        )
 
     def __repr__(self) -> str:
         return (
@@ -82,6 +98,13 @@ def check(what: str, model: str, backend: Backend, values: Any, known: Mapping[s
         got, wanted = backend.shape(values[name]), backend.shape(x)
         if got != wanted:
             raise ShapeError(_odd_shape(what, name, got, wanted))
+
+
+def _integer(seed: Any) -> int:
+    try:
+        return operator.index(seed)
+    except TypeError:
+        raise ArgumentError(f"seed must be an integer, got {seed!r}") from None
 
 
 def _odd_shape(what: str, name: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> str:

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from unigrad.backend import Array, Backend
+import numpy as np
+
+from unigrad.backend import Array, Backend, is_complex, is_floating
 from unigrad.errors import ArgumentError, ShapeError, StructureError, UnsupportedError
 from unigrad.models import keras
 from unigrad.models.apply import Apply
@@ -86,7 +88,7 @@ def assign(model: Any, values: Mapping[str, Array]) -> None:
     >>> import numpy as np, unigrad as ug
     >>> ug.assign((lambda p, x: x @ p["w"], {"w": np.ones(2)}), {"w": np.zeros(2)})
     Traceback (most recent call last):
-    unigrad.errors.UnsupportedError: a pair (apply, params) keeps no weights of its own; ...
+    unigrad.errors.UnsupportedError: a pair (apply, params) keeps no weights: pass the new ones
     """
     if isinstance(model, Apply):
         stateless, backend = model.model, model.backend
@@ -94,10 +96,7 @@ def assign(model: Any, values: Mapping[str, Array]) -> None:
         found = take_apart(model, ModelOptions(trainable_only=False, mode=None))
         if found is None:
             if isinstance(model, tuple):
-                raise UnsupportedError(
-                    "a pair (apply, params) keeps no weights of its own; call apply with the "
-                    "new params"
-                )
+                raise UnsupportedError("a pair (apply, params) keeps no weights: pass the new ones")
             raise UnsupportedError(_no_model(model))
         stateless, backend = found
     known = {**stateless.params(), **stateless.state()}
@@ -110,7 +109,7 @@ def assign(model: Any, values: Mapping[str, Array]) -> None:
     written = {}
     for name, x in values.items():
         like = known[name]
-        new = backend.asarray(x, dtype=backend.dtype(like), like=like)
+        new = _converted(backend, name, x, like)
         if backend.shape(new) != backend.shape(like):
             raise ShapeError(
                 f"assign: {name!r} must have shape {backend.shape(like)}, got "
@@ -118,6 +117,29 @@ def assign(model: Any, values: Mapping[str, Array]) -> None:
             )
         written[name] = new
     stateless.assign(written)
+
+
+def _converted(backend: Backend, name: str, x: Any, like: Array) -> Array:
+    """``x`` as the kind of number that ``like`` is."""
+    kind = backend.dtype(like)
+    given = backend.dtype(x) if isinstance(x, backend.array_types) else np.asarray(x).dtype.name
+    places = [next(i for i, test in enumerate(_KINDS) if test(k)) for k in (given, kind)]
+    if places[0] < places[1]:
+        raise ArgumentError(
+            f"assign: {name!r} is of {kind}, which cannot hold {given}; nothing was written; "
+            f"type: x.real, or round the numbers, if that is meant"
+        )
+    return backend.asarray(x, dtype=kind, like=like)
+
+
+_KINDS: tuple[Callable[[str], bool], ...] = (
+    lambda kind: kind == "object" or kind.startswith(("str", "<U", "bytes")),
+    is_complex,
+    is_floating,
+    lambda kind: kind != "bool",
+    lambda kind: True,
+)
+"""Kinds of numbers, the widest first; the first holds none."""
 
 
 def take_apart(model: Any, options: ModelOptions) -> tuple[StatelessModel, Backend] | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from unigrad import trees
 from unigrad.backend import Array, Backend, is_complex, is_floating
-from unigrad.errors import ArgumentError, ShapeError, StructureError
+from unigrad.errors import ArgumentError, ShapeError, StructureError, TracingError
 from unigrad.operators.plan import Plan
 from unigrad.registry import NEUTRAL_TYPES, backend_of, memory, owner
 
@@ -296,6 +296,34 @@ def _constant(leaf: Any) -> tuple[type, Any]:
     return type(leaf), repr(leaf) if number else leaf
 
 
+def _refuse_frozen(y: Any, backend: Backend) -> None:
+    """Refuse a result that would stay as it was at the first call, and is no constant."""
+    if isinstance(y, _STEPS) or (
+        isinstance(y, types.FunctionType | types.MethodType | functools.partial)
+        and getattr(y, "__closure__", True)
+    ):
+        what = f"a {type(y).__name__}"
+    elif _holds_arrays(y, backend):
+        what = f"a {type(y).__name__} with arrays in it"
+    else:
+        return
+    raise TracingError(
+        f"a function under ug.jit returned {what}, which would stay that of the first call; type: "
+        f"ug.jit of the whole computation, or ug.jit inside what is returned"
+    )
+
+
+_STEPS = (types.GeneratorType, map, filter, zip)
+
+
+def _holds_arrays(y: Any, backend: Backend) -> bool:
+    """Whether an object that is no node of a tree has arrays among its attributes."""
+    content = getattr(y, "__dict__", None)
+    if isinstance(y, type) or not isinstance(content, dict) or isinstance(y, types.ModuleType):
+        return False
+    return any(isinstance(x, backend.array_types) for x in trees.flatten(list(content.values()))[0])
+
+
 class _Compiled:
     """One signature of a jitted function: flat arrays in, flat arrays out."""
 
@@ -321,6 +349,9 @@ class _Compiled:
             args, kwargs = given if keywords else (given, {})
             outputs, self._output = trees.flatten(f(*args, **kwargs))
             own = [isinstance(y, backend.array_types) for y in outputs]
+            for y, o in zip(outputs, own, strict=True):
+                if not (o or any(y is x for x in static)):
+                    _refuse_frozen(y, backend)
             self._places = [i for i, o in enumerate(own) if o]
             self._constants = [None if o else y for o, y in zip(own, outputs, strict=True)]
             return tuple(outputs[i] for i in self._places)
@@ -335,7 +366,7 @@ class _Compiled:
         """The function's output with these arrays in it."""
         outputs: Any = results
         if len(self._constants) != len(results):
-            outputs = list(self._constants)
+            outputs = [y.copy() if type(y) is np.ndarray else y for y in self._constants]
             for i, y in zip(self._places, results, strict=True):
                 outputs[i] = y
         return trees.unflatten(self._output, outputs)

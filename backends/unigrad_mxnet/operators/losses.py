@@ -68,7 +68,7 @@ for _prefix in ("", "_sparse_"):
     operator(_prefix + "LinearRegressionOutput")(_regression(_identity, _identity))
     operator(_prefix + "LogisticRegressionOutput")(_regression(_logistic, _identity))
     operator(_prefix + "MAERegressionOutput")(
-        _regression(_identity, lambda d: np.sign(stop_gradient(d)))
+        _regression(_identity, lambda d: np.where(stop_gradient(d) > 0, 1, -1).astype(d.dtype))
     )
 
 # ------------------------------------------------------------------------- classification
