@@ -28,7 +28,7 @@ import numpy as np
 from unigrad.stateless import StatelessModel
 from unigrad.surroundings import LONGEST, Surroundings, root
 
-__all__ = ["WholeSurroundings", "is_standard"]
+__all__ = ["WholeSurroundings", "names_in"]
 
 _FIELD: Any = type(vars(collections.namedtuple("Point", "x"))["x"])
 _MARKS: Any = (type(dataclasses.MISSING), vars(dataclasses)["_HAS_DEFAULT_FACTORY_CLASS"])
@@ -123,7 +123,7 @@ class WholeSurroundings(Surroundings):
             self._generators.append((_Legacy(value), _Legacy(value).state))
         elif root(type(value).__module__) in Surroundings.libraries:
             self._ours(value)
-        elif is_standard(type(value)):
+        elif _is_standard(type(value)):
             self.refuse(value)
         else:
             self.object(value)
@@ -143,7 +143,7 @@ class WholeSurroundings(Surroundings):
             return
         self._places.append((functools.partial(_parts, f), _parts(f), None))
         self.container(f.__dict__)
-        names = _all_names(f.__code__)
+        names = names_in(f.__code__)
         if any(name in _ASKING and name not in f.__globals__ for name in names):
             self.refuse(f)
         for name in _imports(f):
@@ -160,7 +160,7 @@ class WholeSurroundings(Surroundings):
     ) -> None:
         value = get()
         self._places.append((get, value, put))
-        names = () if reader is None else _all_names(reader)
+        names = () if reader is None else names_in(reader)
         if isinstance(value, types.ModuleType):
             self._module(value, names)
         elif isinstance(value, type) and not _VOLATILE.get(value.__module__, _NONE).isdisjoint(
@@ -213,7 +213,7 @@ class WholeSurroundings(Surroundings):
     def class_(self, kind: type) -> None:
         """The attributes and methods of a class of the user's."""
         for base in kind.__mro__:
-            if is_standard(base) or root(base.__module__) in self.libraries:
+            if _is_standard(base) or root(base.__module__) in self.libraries:
                 continue
             if base is not kind and id(base) in self._seen:
                 continue
@@ -291,8 +291,7 @@ class _Legacy:
         self._generator.set_state((name, np.frombuffer(keys, np.uint32), *rest))
 
 
-def is_standard(kind: type) -> bool:
-    """Whether a class is Python's own."""
+def _is_standard(kind: type) -> bool:
     return root(kind.__module__) in sys.stdlib_module_names
 
 
@@ -319,12 +318,12 @@ def _slots(kind: type) -> Iterator[str]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _all_names(code: types.CodeType) -> tuple[str, ...]:
+def names_in(code: types.CodeType) -> tuple[str, ...]:
     """The names that code, and the functions inside it, mention; ``getattr`` takes strings."""
     found = dict.fromkeys(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            found.update(dict.fromkeys(_all_names(constant)))
+            found.update(dict.fromkeys(names_in(constant)))
         elif isinstance(constant, str) and constant.isidentifier():
             found[constant] = None
     return tuple(found)

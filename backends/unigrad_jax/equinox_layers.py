@@ -46,7 +46,7 @@ def _layer(path: str, x: Any) -> Layer:
 
     match x:
         case nn.Linear():
-            return layouts.dense(path, weight=at("weight"), bias=there("bias"))
+            return layouts.dense(path, weight=at("weight"), bias=there("bias"), channels_last=False)
         case nn.Conv():
             return layouts.conv(
                 path,

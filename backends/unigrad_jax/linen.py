@@ -115,13 +115,9 @@ class LinenModel(JaxModel):
         method = options.get("method") or type(self.module).__call__
         if isinstance(method, str):
             method = getattr(type(self.module), method)
-        asked = flags(method, mode, (self.module, *inputs), options)
-        fixed = {
-            name: on
-            for name, on in _fields(self.module, mode).items()
-            if name not in asked or getattr(self.module, name) is not None
-        }
-        asked = {name: on for name, on in asked.items() if name not in fixed}
+        known = inspect.signature(method).parameters
+        taken = flags(method, mode, (self.module, *inputs), options)
+        fixed, asked = _chosen(self.module, mode, {name: known[name].default for name in taken})
         if fixed:
             return self.module.clone(**fixed), asked, contextlib.nullcontext()
         if asked:
@@ -140,6 +136,30 @@ def _fields(module: Any, mode: Mode) -> dict[str, bool]:
     return {name: on for name, on in switches(mode).items() if name in names}
 
 
+def _chosen(
+    module: Any, mode: Mode, arguments: Mapping[str, Any]
+) -> tuple[dict[str, bool], dict[str, bool]]:
+    """The fields and the arguments to set, as the mode wants them.
+
+    Trap: a name that is both is set in both, but where one of them is ``None``, only in the
+    other: ``merge_param``, by which layers of linen read them, refuses two.
+
+    Args:
+        module: of whose fields.
+        mode: train or eval.
+        arguments: the flags among the arguments of its call, with what they would be otherwise.
+    """
+    on = switches(mode)
+    fields = {
+        name: value
+        for name, value in _fields(module, mode).items()
+        if name not in arguments or getattr(module, name) is not None
+    }
+    return fields, {
+        name: on[name] for name, x in arguments.items() if name not in fields or x is not None
+    }
+
+
 def _set_in_layers(mode: Mode) -> Callable[..., Any]:
     """An interceptor that calls every layer with its flags as the mode wants them.
 
@@ -151,11 +171,13 @@ def _set_in_layers(mode: Mode) -> Callable[..., Any]:
         if context.method_name != "__call__":
             return call(*args, **kwargs)
         signature = inspect.signature(type(layer).__call__)
-        taken = {k: on for k, on in switches(mode).items() if k in signature.parameters}
-        for name, on in _fields(layer, mode).items():
-            object.__setattr__(layer, name, None if name in taken else on)
         bound = signature.bind_partial(layer, *args, **kwargs)
-        bound.arguments.update(taken)
+        known = {name: x.default for name, x in signature.parameters.items()}
+        taken = switches(mode).keys() & known.keys()
+        fields, asked = _chosen(layer, mode, {k: bound.arguments.get(k, known[k]) for k in taken})
+        for name, on in fields.items():
+            object.__setattr__(layer, name, on)
+        bound.arguments.update(asked)
         return call(*bound.args[1:], **bound.kwargs)
 
     return intercept

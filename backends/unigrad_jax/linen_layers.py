@@ -30,8 +30,12 @@ _NORMS: dict[str, NormKind] = {
 
 
 def linen_layers(variables: Tree) -> list[Layer]:
-    """Those whose variables look like a layer of linen, in the order of the dict."""
-    return list(_layers((), variables.get("params", {}), variables.get("batch_stats", {})))
+    """Those whose variables look like a layer of linen, in the order of the dict.
+
+    A dict that went through ``jax.jit`` or a tree map is sorted by name.
+    """
+    found = _layers((), variables.get("params", {}), variables.get("batch_stats", {}))
+    return layouts.unsorted(found)
 
 
 def _layers(path: tuple[str, ...], tree: Tree, statistics: Any) -> Iterator[Layer]:
@@ -72,6 +76,8 @@ def _layer(path: tuple[str, ...], tree: Tree, statistics: Tree) -> Layer | None:
             weights_ih={g: at(f"i{g}", "kernel") for g in "ifgo"},
             weights_hh={g: at(f"h{g}", "kernel") for g in "ifgo"},
             biases={g: at(f"h{g}", "bias") for g in "ifgo"},
+            activation=None,
+            gate_activation=None,
         )
     if keys == _GRU:
         return layouts.gru_per_gate(
@@ -80,6 +86,8 @@ def _layer(path: tuple[str, ...], tree: Tree, statistics: Tree) -> Layer | None:
             weights_hh={g: at(f"h{g}", "kernel") for g in "rzn"},
             biases_ih={g: at(f"i{g}", "bias") for g in "rzn"},
             bias_n=at("hn", "bias"),
+            activation=None,
+            gate_activation=None,
         )
     if keys == _ATTENTION:
         return layouts.attention(
@@ -113,7 +121,7 @@ def _layer(path: tuple[str, ...], tree: Tree, statistics: Tree) -> Layer | None:
 
 def _kernel(name: str, made_by: str, weight: str, bias: str | None, rank: int) -> Layer | None:
     if rank == 2:
-        return layouts.dense(name, weight=weight, bias=bias, transposed=True)
+        return layouts.dense(name, weight=weight, bias=bias, transposed=True, channels_last=True)
     if not 3 <= rank <= 5 or made_by == "DenseGeneral":
         return None
     order = "DHW"[5 - rank :] + "IO"

@@ -12,7 +12,7 @@ from unigrad.backend import Array, Backend
 from unigrad.errors import UnsupportedError
 from unigrad.layouts import Layer
 from unigrad.stateless import ModelOptions
-from unigrad_jax.captured import refuse_captured
+from unigrad_jax.captured import refuse_captured, refuse_global
 from unigrad_jax.models import (
     ARRAYS,
     JaxModel,
@@ -28,6 +28,7 @@ from unigrad_jax.nnx_layers import nnx_layers
 
 __all__ = ["NnxModel", "read_nnx"]
 
+_NODES = (nnx.Module, nnx.Variable)
 _HELD = (*ARRAYS, bool, int, float, complex)
 
 
@@ -92,12 +93,17 @@ class NnxModel(JaxModel):
                     f"{self.name}.{leaf.name} is a {type(leaf.value).__name__}, which calls would "
                     f"write into; ug.functional takes arrays: type model = nnx.to_arrays(model)"
                 )
-        held = [
-            (joined(path), x)
-            for path, x in nnx.iter_graph(self.module)
-            if not isinstance(x, nnx.Module | nnx.Variable)
-        ]
+        graph = list(nnx.iter_graph(self.module))
+        held = [(joined(path), x) for path, x in graph if not isinstance(x, _NODES)]
         refuse_captured(self.name, held, [x.value for x in leaves if x.is_param], _arrays_of)
+        own = {id(x) for _, x in graph if isinstance(x, nnx.Variable)}
+
+        def is_own(x: Any) -> bool:
+            parts = (y for _, y in nnx.iter_graph(x)) if isinstance(x, _NODES) else ()
+            return any(id(y) in own for y in parts)
+
+        classes = {type(x): None for _, x in graph if isinstance(x, nnx.Module)}
+        refuse_global(self.name, classes, is_own)
 
 
 def _leaves(state: Any) -> list[Leaf]:

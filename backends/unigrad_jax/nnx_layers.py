@@ -16,19 +16,31 @@ __all__ = ["nnx_layers"]
 
 
 def nnx_layers(module: Any) -> list[Layer]:
-    """Those that nnx comes with, in the order in which their owners were given them."""
+    """Those that nnx comes with, in the order in which their owners were given them.
+
+    What `nnx.merge` or `nnx.clone` made was given them by name.
+    """
     nodes = {path: x for path, x in nnx.iter_graph(module) if not isinstance(x, nnx.Variable)}
     found: list[Layer] = []
     claimed: set[str] = set()
+    directions: dict[tuple[Any, ...], layouts.Direction] = {
+        (*path, "cell"): "backward" if x.reverse else "forward"
+        for path, x in nodes.items()
+        if isinstance(x, nnx.RNN)
+    }
+    for path, x in nodes.items():
+        if isinstance(x, nnx.Bidirectional):
+            directions[*path, "forward_rnn", "cell"] = "forward"
+            directions[*path, "backward_rnn", "cell"] = "backward"
     for path in sorted(
         (path for path, x in nodes.items() if isinstance(x, nnx.Module)),
         key=lambda path: _place(path, nodes),
     ):
-        layer = _layer(joined(path), nodes[path])
+        layer = _layer(joined(path), nodes[path], directions.get(path))
         if layer is not None and claimed.isdisjoint(layer.names):
             found.append(layer)
             claimed.update(layer.names)
-    return found
+    return layouts.unsorted(found)
 
 
 def _place(path: tuple[Any, ...], nodes: Mapping[tuple[Any, ...], Any]) -> tuple[int, ...]:
@@ -44,7 +56,7 @@ def _position(owner: Any, key: Any) -> int:
     return names.index(key) if key in names else len(names)
 
 
-def _layer(path: str, x: Any) -> Layer | None:
+def _layer(path: str, x: Any, direction: layouts.Direction | None) -> Layer | None:
     def at(*names: str) -> str:
         return "/".join([path, *names] if path else names)
 
@@ -54,7 +66,13 @@ def _layer(path: str, x: Any) -> Layer | None:
 
     match x:
         case nnx.Linear():
-            return layouts.dense(path, weight=at("kernel"), bias=there("bias"), transposed=True)
+            return layouts.dense(
+                path,
+                weight=at("kernel"),
+                bias=there("bias"),
+                transposed=True,
+                channels_last=True,
+            )
         case nnx.Conv() if len(x.kernel_size) <= 3:
             return layouts.conv(
                 path,
@@ -83,9 +101,15 @@ def _layer(path: str, x: Any) -> Layer | None:
                 var=at("var"),
                 epsilon=x.epsilon,
             )
-        case nnx.LayerNorm() | nnx.RMSNorm():
-            kind: NormKind = "layer_norm" if isinstance(x, nnx.LayerNorm) else "rms_norm"
-            offset = there("bias") if isinstance(x, nnx.LayerNorm) else None
+        case nnx.LayerNorm() | nnx.RMSNorm() | nnx.InstanceNorm():
+            kind: NormKind = (
+                "layer_norm"
+                if isinstance(x, nnx.LayerNorm)
+                else "rms_norm"
+                if isinstance(x, nnx.RMSNorm)
+                else "instance_norm"
+            )
+            offset = None if isinstance(x, nnx.RMSNorm) else there("bias")
             return layouts.norm(kind, path, scale=there("scale"), offset=offset, epsilon=x.epsilon)
         case nnx.GroupNorm():
             return layouts.norm(
@@ -118,24 +142,44 @@ def _layer(path: str, x: Any) -> Layer | None:
                 weights_ih={g: at("if_" if g == "f" else f"i{g}", "kernel") for g in "ifgo"},
                 weights_hh={g: at(f"h{g}", "kernel") for g in "ifgo"},
                 biases={g: at(f"h{g}", "bias") for g in "ifgo"},
+                **_functions(x),
+                direction=direction,
             )
         case nnx.OptimizedLSTMCell():
             return layouts.lstm(
-                path, bias=at("dense_h", "bias"), transposed=True, **_two_products(at)
+                path,
+                bias=at("dense_h", "bias"),
+                transposed=True,
+                direction=direction,
+                **_functions(x),
+                **_two_products(at),
             )
         case nnx.GRUCell():
             return layouts.gru(
-                path, bias_ih=at("dense_i", "bias"), transposed=True, **_two_products(at)
+                path,
+                bias_ih=at("dense_i", "bias"),
+                transposed=True,
+                direction=direction,
+                **_functions(x),
+                **_two_products(at),
             )
         case nnx.SimpleCell() if not x.residual:
             return layouts.rnn(
                 path,
                 bias=at("dense_i", "bias"),
                 transposed=True,
-                activation=x.activation_fn.__name__,
+                activation=layouts.activation_of(x.activation_fn),
+                direction=direction,
                 **_two_products(at),
             )
     return None
+
+
+def _functions(cell: Any) -> dict[str, Any]:
+    return {
+        "activation": layouts.activation_of(cell.activation_fn),
+        "gate_activation": layouts.activation_of(cell.gate_fn),
+    }
 
 
 def _two_products(at: Any) -> dict[str, str]:

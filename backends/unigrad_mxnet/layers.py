@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -42,7 +43,8 @@ def _names(block: Any, **roles: str) -> dict[str, Any]:
 
 
 def _dense(block: Any) -> Iterator[Layer]:
-    yield layouts.dense(block.name, **_names(block, weight="weight", bias="bias"))
+    names = _names(block, weight="weight", bias="bias")
+    yield layouts.dense(block.name, **names, channels_last=False)
 
 
 def _convolution(block: Any) -> Iterator[Layer]:
@@ -79,8 +81,8 @@ def _embedding(block: Any) -> Iterator[Layer]:
 _RECURRENT: Mapping[str, Callable[..., Layer]] = {
     "lstm": layouts.lstm,
     "gru": layouts.gru,
-    "rnn_tanh": layouts.rnn,
-    "rnn_relu": layouts.rnn,
+    "rnn_tanh": functools.partial(layouts.rnn, activation="tanh"),
+    "rnn_relu": functools.partial(layouts.rnn, activation="relu"),
 }
 
 
@@ -98,10 +100,11 @@ def _recurrent(block: Any) -> Iterator[Layer]:
                     bias_ih=f"{side}{k}_i2h_bias",
                     bias_hh=f"{side}{k}_h2h_bias",
                 ),
+                direction="forward" if side == "l" else "backward",
             )
 
 
-def _cell(kind: Callable[..., Layer]) -> Callable[[Any], Iterator[Layer]]:
+def _cell(kind: Callable[..., Layer], **facts: str) -> Callable[[Any], Iterator[Layer]]:
     def cell(block: Any) -> Iterator[Layer]:
         roles = {
             "weight_ih": "i2h_weight",
@@ -109,7 +112,8 @@ def _cell(kind: Callable[..., Layer]) -> Callable[[Any], Iterator[Layer]]:
             "bias_ih": "i2h_bias",
             "bias_hh": "h2h_bias",
         }
-        yield kind(block.name, **_names(block, **roles))
+        stated = {fact: getattr(block, attribute) for fact, attribute in facts.items()}
+        yield kind(block.name, **_names(block, **roles), **stated)
 
     return cell
 
@@ -123,7 +127,9 @@ _KINDS: dict[Any, Callable[[Any], Iterator[Layer]]] = {
     nn.InstanceNorm: _norm("instance_norm"),
     nn.Embedding: _embedding,
     rnn.LSTM.__mro__[1]: _recurrent,
-    rnn.LSTMCell: _cell(layouts.lstm),
+    rnn.LSTMCell: _cell(
+        layouts.lstm, activation="_activation", gate_activation="_recurrent_activation"
+    ),
     rnn.GRUCell: _cell(layouts.gru),
-    rnn.RNNCell: _cell(layouts.rnn),
+    rnn.RNNCell: _cell(layouts.rnn, activation="_activation"),
 }

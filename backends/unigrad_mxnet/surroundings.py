@@ -7,10 +7,11 @@ attribute, function and container that a capture turned into constants.
 from __future__ import annotations
 
 import functools
+import types
 from typing import Any, ClassVar
 
-from unigrad.surroundings import Surroundings
-from unigrad.whole_surroundings import WholeSurroundings
+from unigrad.surroundings import Surroundings, root
+from unigrad.whole_surroundings import WholeSurroundings, names_in
 from unigrad_mxnet.framework import mx
 
 __all__ = ["Around"]
@@ -20,6 +21,10 @@ _FIXED = (
     mx.gluon.parameter.Parameter,
 )
 """Of these nothing is read but what is watched otherwise, or they never change."""
+
+
+_OWN_PASSES = frozenset({"backward", "attach_grad"})
+"""What a function of MXNet's own derivatives mentions."""
 
 
 class Around(WholeSurroundings):
@@ -48,6 +53,12 @@ class Around(WholeSurroundings):
                     self.class_(type(value))
         else:
             super().other(value)
+
+    def function(self, f: Any) -> None:
+        super().function(f)
+        users = isinstance(f, types.FunctionType) and root(f.__module__) not in self.libraries
+        if users and not _OWN_PASSES.isdisjoint(names_in(f.__code__)):
+            self.refuse(f)  # to find out in the middle of a call would draw numbers twice
 
     def block(self, block: Any) -> list[Any]:
         """Look into a block that is about to be called; the arrays that were not known before."""

@@ -73,6 +73,19 @@ def _cross_entropy(*args: Any, options: Any = None, **kwargs: Any) -> Tensor:
     return F.linear_cross_entropy(*args, **kwargs)
 
 
+def _embedding(
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
+    """With a dense gradient, which views and further derivatives can take."""
+    return F.embedding(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq)
+
+
 def _hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     y = F.hardtanh(input + 3, 0.0, 6.0) / 6
     return input.copy_(y) if inplace else y
@@ -331,6 +344,7 @@ SECOND: Mapping[Any, Callable[..., Any]] = _table(
     (_attention, "nn.functional.scaled_dot_product_attention"),
     (_multi_head, "nn.functional.multi_head_attention_forward"),
     (_cross_entropy, "nn.functional.linear_cross_entropy"),
+    (_embedding, "nn.functional.embedding"),
     (_hardsigmoid, "nn.functional.hardsigmoid"),
     (_cdist, "cdist"),
     (_pdist, "pdist nn.functional.pdist"),

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional
 
 from unigrad.errors import UnsupportedError
+from unigrad_torch.formulas import weight_norm
 from unigrad_torch.skeleton import address
 
 __all__ = ["Guard"]
@@ -69,7 +70,7 @@ class Guard(torch.overrides.TorchFunctionMode):
                 f"torch.renorm in the model in its place"
             )
         elif func is torch._weight_norm:
-            return _weight_norm(*args, **kwargs)
+            return weight_norm(*args, **kwargs)
         return func(*args, **kwargs)
 
     def check(self, output: Any) -> None:
@@ -113,11 +114,6 @@ class Guard(torch.overrides.TorchFunctionMode):
         if self.memory is None:
             self.memory = {address(y) for y in kept} - {0}
         return address(x) in self.memory
-
-
-def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
-    """``g v / |v|``. Trap: torch's own fused kernel has a wrong second derivative (2.13)."""
-    return v * (g / torch.norm_except_dim(v, 2, dim))
 
 
 _IN_PLACE = frozenset(

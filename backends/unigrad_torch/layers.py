@@ -40,7 +40,7 @@ def _layers(path: str, x: nn.Module) -> Iterator[Layer]:
 
     match x:
         case nn.Linear():
-            yield layouts.dense(path, weight=at("weight"), bias=there("bias"))
+            yield layouts.dense(path, weight=at("weight"), bias=there("bias"), channels_last=False)
         case _ConvTransposeNd():
             yield layouts.conv_transpose(
                 path,
@@ -103,12 +103,20 @@ def _layers(path: str, x: nn.Module) -> Iterator[Layer]:
         case nn.RNNBase() if not x.proj_size:
             for k in range(x.num_layers):
                 for way in ("", "_reverse") if x.bidirectional else ("",):
-                    yield _recurrent(path, x, f"_l{k}{way}", x.bias)
+                    yield _recurrent(
+                        path, x, f"_l{k}{way}", x.bias, "backward" if way else "forward"
+                    )
         case nn.RNNCellBase():
             yield _recurrent(path, x, "", x.bias)
 
 
-def _recurrent(path: str, x: nn.Module, suffix: str, biased: bool) -> Layer:
+def _recurrent(
+    path: str,
+    x: nn.Module,
+    suffix: str,
+    biased: bool,
+    direction: layouts.Direction | None = None,
+) -> Layer:
     """One direction of one layer."""
     prefix, own = f"{path}." if path else "", f"{path}{suffix}"
     weight_ih, weight_hh = f"{prefix}weight_ih{suffix}", f"{prefix}weight_hh{suffix}"
@@ -122,4 +130,11 @@ def _recurrent(path: str, x: nn.Module, suffix: str, biased: bool) -> Layer:
             make = layouts.gru
         case _:
             make = functools.partial(layouts.rnn, activation=x.nonlinearity)
-    return make(own, weight_ih=weight_ih, weight_hh=weight_hh, bias_ih=bias_ih, bias_hh=bias_hh)
+    return make(
+        own,
+        weight_ih=weight_ih,
+        weight_hh=weight_hh,
+        bias_ih=bias_ih,
+        bias_hh=bias_hh,
+        direction=direction,
+    )

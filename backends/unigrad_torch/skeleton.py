@@ -10,10 +10,11 @@ from __future__ import annotations
 import functools
 import types
 import weakref
-from collections import OrderedDict, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 import torch._subclasses
 
@@ -106,6 +107,10 @@ class Skeleton:
                 new[k] = self.value(x)
         return new
 
+    def _numbers(self, old: Any) -> Any:
+        new = self.copies[id(old)] = old.copy()
+        return new
+
     def _tuple(self, old: tuple[Any, ...]) -> tuple[Any, ...]:
         if _PLAIN.issuperset(map(type, old)):
             return old
@@ -154,6 +159,8 @@ _CONTAINERS: dict[type, Callable[[Skeleton, Any], Any]] = {
     deque: Skeleton._list,
     dict: Skeleton._dict,
     OrderedDict: Skeleton._dict,
+    Counter: Skeleton._dict,
+    np.ndarray: Skeleton._numbers,
     defaultdict: Skeleton._dict,
     tuple: Skeleton._tuple,
     set: Skeleton._set,

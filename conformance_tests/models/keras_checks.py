@@ -301,6 +301,31 @@ def weights_that_are_not_there_yet() -> None:
 
 
 @check("calls")
+def models_that_change_are_noticed() -> None:
+    """Layers that are added or replaced later are not the apply's: it says so."""
+
+    def nested() -> Any:
+        inner = keras.Sequential([layers.Dense(3), layers.Dense(3)])
+        outer = keras.Sequential([inner, layers.Dense(2)])
+        outer(x)
+        return outer
+
+    x = array(4, 3)
+    for how in ("added", "replaced", "inside", "random"):
+        model = nested()
+        apply, params = ug.functional(model, mode="train")
+        changed = model.layers[0] if how == "inside" else model
+        if how != "added":
+            changed.pop()
+        changed.add(layers.Dropout(0.5) if how == "random" else layers.Dense(3))
+        model(x)
+        with refused(StructureError, "has changed", "ug.functional(model) again"):
+            apply(params, x)
+        apply, params = ug.functional(model)
+        close(apply(params, x), model(x))
+
+
+@check("calls")
 def around_other_calls() -> None:
     """In a layer's call, training= does not leak out; in a stateless scope, its values hold."""
     inner, x, seen = small(), array(2, 3), []

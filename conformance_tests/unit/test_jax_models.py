@@ -208,3 +208,112 @@ def test_mode_set_twice_is_refused():
     apply, params = ug.functional(nnx.Dropout(0.5, rngs=nnx.Rngs(0)))
     with pytest.raises(ug.errors.ArgumentError, match="mode=None"):
         apply(params, X, deterministic=True)
+
+
+# ---------------------------------------------------------------- weights and modes set elsewhere
+
+
+W = nnx.Param(jnp.full(4, 2.0))
+TABLE = {"w": W}
+
+
+def _scaled(x):
+    return x * W[...]
+
+
+def test_nnx_globals_that_are_weights_are_refused():
+    own = nnx.Param(jnp.full(4, 2.0))
+
+    class Using(nnx.Module):
+        def __init__(self):
+            self.w, self.own = W, own
+
+        def __call__(self, x):
+            return self.scaled(x)
+
+    class Global(Using):
+        def scaled(self, x):
+            return (lambda y: y * W[...])(x)
+
+    class Held(Using):
+        def scaled(self, x):
+            return x * TABLE["w"][...]
+
+    class Helped(Using):
+        @nnx.jit
+        def scaled(self, x):
+            return _scaled(x)
+
+    class Closed(Using):
+        def scaled(self, x):
+            return x * own[...]
+
+    class Right(Using):
+        def scaled(self, x):
+            return x * self.w[...]
+
+        def unused(self):
+            return W, own
+
+    for kind, name in ((Global, "W"), (Held, "TABLE"), (Helped, "W"), (Closed, "own")):
+        with pytest.raises(ug.errors.UnsupportedError, match=f"uses '{name}', which holds"):
+            ug.functional(kind())
+        with pytest.raises(ug.errors.UnsupportedError, match="attribute of self"):
+            ug.functional(nnx.Sequential(kind()))
+    apply, params = ug.functional(Right())
+    np.testing.assert_allclose(ug.grad(loss_of(apply))(params)["w"], 4 * (X**2).sum(0), rtol=1e-6)
+
+
+class _Both(nn.Module):
+    """A mode by field and by argument, each of which decides something."""
+
+    train: bool = False
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.BatchNorm(use_running_average=not self.train)(x)
+        return nn.Dropout(0.5, deterministic=not train)(x)
+
+
+class _Around(nn.Module):
+    inner: nn.Module
+
+    def __call__(self, x):
+        return self.inner(x)
+
+
+class _Merged(nn.Module):
+    """The convention of linen's own layers: a field or an argument, never both."""
+
+    train: bool | None = None
+
+    @nn.compact
+    def __call__(self, x, train=None):
+        on = nn.merge_param("train", self.train, train)
+        return nn.Dropout(0.5, deterministic=not on)(nn.BatchNorm(use_running_average=not on)(x))
+
+
+@pytest.mark.parametrize(
+    ("kind", "fixed"),
+    [(_Both, False), (_Both, True), (_Merged, False), (_Merged, True), (_Merged, None)],
+)
+def test_linen_modes_by_field_and_argument_of_one_name(kind, fixed):
+    for around in (False, True):
+        model = _Around(kind(train=fixed)) if around else kind(train=fixed)
+        plain = _Around(_Both()) if around else _Both()
+        variables = plain.init(jax.random.key(0), X)
+        apply, params = ug.functional((model, variables), state="return")
+        output, state = apply(params, X)
+        np.testing.assert_allclose(output, plain.apply(variables, X), rtol=1e-6)
+        (before,) = (x for name, x in apply.state.items() if name.endswith("mean"))
+        assert [(x == before).all() for n, x in state.items() if n.endswith("mean")] == [True]
+        apply, params = ug.functional((model, variables), mode="train", state="return")
+        output, state = apply(params, X, seed=5)
+        assert 0 < (np.asarray(output) == 0).sum() < X.size
+        moved = [x for name, x in state.items() if name.endswith("mean")]
+        np.testing.assert_allclose(moved, [0.01 * X.mean(0)], rtol=1e-5, atol=1e-7)
+        kept = np.asarray(output)[np.asarray(output) != 0]
+        normed = (X - X.mean(0)) / jnp.sqrt(X.var(0) + 1e-5)
+        np.testing.assert_allclose(
+            kept, 2 * np.asarray(normed)[np.asarray(output) != 0], rtol=1e-5, atol=1e-6
+        )

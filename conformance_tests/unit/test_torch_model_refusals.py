@@ -1,5 +1,7 @@
 """Models whose numbers would silently be wrong: each is right, or refused with the reason."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -212,25 +214,31 @@ class _Recording(nn.Module):
         super().__init__()
         self.layer = nn.Linear(3, 3)
         self.history, self.count, self.plain = [], 0, torch.zeros(3, dtype=F64)
+        self.seen, self.numbers = Counter(), np.zeros(3)
         self.child = nn.Identity()
-        self.child.seen = self.history
+        self.child.seen, self.child.numbers = self.history, self.numbers
 
     def forward(self, x):
         self.history.append(x)
         self.count += 1
         self.plain += 1
+        self.seen["calls"] += 1
+        self.numbers[0] += 1
+        assert self.child.numbers is self.numbers
         assert len(self.child.seen) == 1
-        return self.layer(x) + self.plain
+        return self.layer(x) + self.plain + self.numbers[0]
 
 
 def test_what_forward_writes_is_dropped():
-    """S16: lists, counters and plain tensors of the model are as before; lists stay shared."""
+    """S16: containers, arrays and numbers that the model holds are as before; lists stay shared."""
     model = _Recording().double()
     apply, params = ug.functional(model)
     first = apply(params, _data(5, 3))
     torch.testing.assert_close(apply(params, _data(5, 3)), first)
     assert (model.history, model.count) == ([], 0)
     assert not model.plain.any()
+    assert not model.seen
+    assert not model.numbers.any()
 
 
 def test_changes_of_the_model_are_seen_or_refused():

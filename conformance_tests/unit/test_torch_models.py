@@ -204,7 +204,7 @@ def test_gradients_and_states_are_those_of_backward(name, mode):
     assert not any(x.requires_grad for x in after.values())
 
 
-# Trap: torch's flash attention has no second derivative on a CPU, and says so; the u and v of
+# Trap: attention has a test of its own, against its other kernel; the u and v of
 # spectral norm in train mode are constants to torch, but not to a difference quotient.
 _SECOND_ORDER = sorted(_MODELS.keys() - {"encoder", "transformer", "compiled_call"})
 
@@ -225,15 +225,32 @@ def test_hessian_vector_products(name):
     _close(ug.hvp(loss, params, v), wanted, rtol=1e-4, atol=1e-4)
 
 
-def test_flash_attention_has_no_second_derivative_and_says_so():
+def test_attention_has_its_second_derivative():
     model, inputs = _model("encoder")
     apply, params = ug.functional(model)
     loss = _loss(apply, *inputs)
-    with pytest.raises((RuntimeError, ug.errors.HigherOrderError), match="attention"):
-        ug.hvp(loss, params, params)
+    product = ug.hvp(loss, params, params)
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-        product = ug.hvp(loss, params, params)
-    assert all(torch.isfinite(x).all() for x in product.values())
+        wanted = ug.hvp(loss, params, params)
+    _close(product, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_sparse_embeddings_have_dense_derivatives():
+    tokens = torch.tensor([0, 2, 2])
+    found = []
+    for sparse in (True, False):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Embedding(4, 2, sparse=sparse), nn.Linear(2, 1)).double()
+        apply, params = ug.functional(model)
+        loss = _loss(lambda p, x, a=apply: torch.tanh(a(p, x)), tokens)
+        gradient = ug.grad(loss)(params)
+        hessian = ug.hessian(loss)(params)
+        jacobian = ug.jacobian(lambda p, a=apply: a(p, tokens))(params)
+        rows = [x for row in hessian.values() for x in row.values()]
+        found.append([*gradient.values(), *rows, *jacobian.values()])
+    for x, y in zip(*found, strict=True):
+        assert (x.layout, x.dtype) == (torch.strided, F64)
+        torch.testing.assert_close(x, y, rtol=1e-12, atol=1e-14)
 
 
 # ---------------------------------------------------------------- transforms

@@ -8,11 +8,22 @@ plain NumPy that looks at shapes only, so that unigrad's engine differentiates i
 from unigrad.layouts.convolution import conv, conv_transpose
 from unigrad.layouts.feedforward import attention, dense, embedding, norm, plain
 from unigrad.layouts.layer import Layer, Part
-from unigrad.layouts.recurrent import gru, gru_per_gate, lstm, lstm_per_gate, rnn
+from unigrad.layouts.order import unsorted
+from unigrad.layouts.recurrent import (
+    Direction,
+    activation_of,
+    gru,
+    gru_per_gate,
+    lstm,
+    lstm_per_gate,
+    rnn,
+)
 
 __all__ = [
+    "Direction",
     "Layer",
     "Part",
+    "activation_of",
     "attention",
     "conv",
     "conv_transpose",
@@ -25,4 +36,5 @@ __all__ = [
     "norm",
     "plain",
     "rnn",
+    "unsorted",
 ]

@@ -25,9 +25,21 @@ def plain(kind: str, path: str, **roles: str | None) -> Layer:
     return Layer(kind, path, tuple(p for role, name in roles.items() for p in same(role, name)))
 
 
-def dense(path: str, *, weight: str, bias: str | None = None, transposed: bool = False) -> Layer:
-    """``x @ weight.T + bias``; weight (out, in), or (in, out) if ``transposed``."""
-    return Layer("dense", path, (*matrix("weight", weight, transposed), *same("bias", bias)))
+def dense(
+    path: str,
+    *,
+    weight: str,
+    bias: str | None = None,
+    transposed: bool = False,
+    channels_last: bool | None = None,
+) -> Layer:
+    """``x @ weight.T + bias``; weight (out, in), or (in, out) if ``transposed``.
+
+    Args:
+        channels_last: of the framework's images, one of which may be flattened before it.
+    """
+    parts = (*matrix("weight", weight, transposed), *same("bias", bias))
+    return Layer("dense", path, parts, channels_last=channels_last)
 
 
 def embedding(path: str, *, weight: str) -> Layer:

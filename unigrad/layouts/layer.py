@@ -41,7 +41,8 @@ class Layer:
         name: its path in the model.
         parts: its arrays; each parameter and state is in one part at most.
         facts: what else must agree where both layers state it, such as ``heads``.
-        channels_last: of a layer of images, the place of their channels.
+        channels_last: the place of the channels in the images that go through the layer, or that
+            are flattened before it.
         ordered: its place in the list is known to be that of its definition.
     """
 

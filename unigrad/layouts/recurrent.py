@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from unigrad.layouts.layer import Layer, Part
 from unigrad.layouts.parts import gate, matrix, one, same, stated
 
+Direction: TypeAlias = Literal["forward", "backward"]
+
 __all__ = [
+    "Direction",
+    "activation_of",
     "gru",
     "gru_per_gate",
     "lstm",
     "lstm_per_gate",
     "rnn",
 ]
+
+
+_ALIKE = ("tanh", "sigmoid", "relu", "relu6", "softplus")
+"""Functions that are the same ones in every framework that calls them so."""
+
+
+def activation_of(function: Any) -> Any:
+    """What a recurrent layer states of an activation: its name, or itself where names differ."""
+    home = str(getattr(function, "__module__", None)).partition(".")[0]
+    name = getattr(function, "__name__", None)
+    return name if home in ("jax", "flax", "keras") and name in _ALIKE else function
+
+
+def _facts(activation: Any, gate_activation: Any, direction: Direction | None) -> dict[str, Any]:
+    return stated(
+        {"activation": activation, "gate_activation": gate_activation, "direction": direction}
+    )
 
 
 def lstm(
@@ -29,6 +50,9 @@ def lstm(
     bias_hh: str | None = None,
     gates: str = "ifgo",
     transposed: bool = False,
+    activation: Any = "tanh",
+    gate_activation: Any = "sigmoid",
+    direction: Direction | None = None,
 ) -> Layer:
     """One direction of one LSTM layer; weights (4 * units, in), canonical gates i, f, g, o.
 
@@ -36,6 +60,8 @@ def lstm(
         bias: the only one, where the framework adds one; otherwise ``bias_ih`` and ``bias_hh``.
         gates: their order along the axis of 4 * units (g is Keras' c).
         transposed: weights (in, 4 * units).
+        activation, gate_activation: as `activation_of` gives them; ``None`` where that is unknown.
+        direction: ``"backward"`` for a layer that reads the sequence from its end.
     """
     parts = [
         *_gated("weight_ih", weight_ih, gates, "ifgo", transposed),
@@ -45,7 +71,7 @@ def lstm(
     ]
     if bias is not None:
         parts.append(_one_bias(bias, gates, "ifgo"))
-    return Layer("lstm", path, tuple(parts))
+    return Layer("lstm", path, tuple(parts), _facts(activation, gate_activation, direction))
 
 
 def gru(
@@ -59,6 +85,9 @@ def gru(
     bias_n: str | None = None,
     gates: str = "rzn",
     transposed: bool = False,
+    activation: Any = "tanh",
+    gate_activation: Any = "sigmoid",
+    direction: Direction | None = None,
 ) -> Layer:
     """One direction of one GRU layer that resets after its product; gates r, z, n.
 
@@ -69,6 +98,7 @@ def gru(
         bias_n: in place of ``bias_hh``, that of n alone (Equinox).
         gates: their order along the axis of 3 * units (n is Keras' h).
         transposed: weights (in, 3 * units).
+        activation, gate_activation, direction: as for `lstm`.
     """
     parts = [
         *_gated("weight_ih", weight_ih, gates, "rzn", transposed),
@@ -88,7 +118,7 @@ def gru(
         parts.append(_reset_bias(bias_ih, bias_n, gates))
     else:
         parts += _gated("bias_ih", bias_ih, gates, "rzn")
-    return Layer("gru", path, tuple(parts))
+    return Layer("gru", path, tuple(parts), _facts(activation, gate_activation, direction))
 
 
 def rnn(
@@ -100,7 +130,8 @@ def rnn(
     bias_ih: str | None = None,
     bias_hh: str | None = None,
     transposed: bool = False,
-    activation: str | None = None,
+    activation: Any = None,
+    direction: Direction | None = None,
 ) -> Layer:
     """One direction of one plain recurrent layer; one ``bias``, or ``bias_ih`` and ``bias_hh``."""
     parts = [
@@ -111,7 +142,7 @@ def rnn(
     ]
     if bias is not None:
         parts.append(_one_bias(bias, "h", "h"))
-    return Layer("rnn", path, tuple(parts), stated({"activation": activation}))
+    return Layer("rnn", path, tuple(parts), _facts(activation, None, direction))
 
 
 def lstm_per_gate(
@@ -121,6 +152,9 @@ def lstm_per_gate(
     weights_hh: Mapping[str, str],
     biases: Mapping[str, str] | None = None,
     transposed: bool = True,
+    activation: Any = "tanh",
+    gate_activation: Any = "sigmoid",
+    direction: Direction | None = None,
 ) -> Layer:
     """An LSTM whose gates i, f, g, o have arrays of their own: their names by gate (Flax)."""
     parts = [
@@ -139,7 +173,7 @@ def lstm_per_gate(
                 lambda b, c: tuple(gate(b + c, k, 4) for k in range(4)),
             )
         )
-    return Layer("lstm", path, tuple(parts))
+    return Layer("lstm", path, tuple(parts), _facts(activation, gate_activation, direction))
 
 
 def gru_per_gate(
@@ -150,6 +184,9 @@ def gru_per_gate(
     biases_ih: Mapping[str, str] | None = None,
     bias_n: str | None = None,
     transposed: bool = True,
+    activation: Any = "tanh",
+    gate_activation: Any = "sigmoid",
+    direction: Direction | None = None,
 ) -> Layer:
     """A GRU whose gates r, z, n have arrays of their own, with ``bias_n`` inside the reset."""
     parts = [
@@ -175,7 +212,7 @@ def gru_per_gate(
         )
     elif biases_ih is not None:
         parts.append(_stacked("bias_ih", biases_ih, "rzn", False))
-    return Layer("gru", path, tuple(parts))
+    return Layer("gru", path, tuple(parts), _facts(activation, gate_activation, direction))
 
 
 def _reordered(x: Any, gates: str, wanted: str) -> Any:

@@ -103,7 +103,8 @@ def flattenings(
             if image is ... and suspect is not None:
                 raise StructureError(_unsaid(station, suspect, end))
             if image is not ... and image is not None:
-                _turn(turned, found, station, end, image, _direction(route, station, suspect))
+                to_last = _direction(route, station, suspect, _towards(source, target))
+                _turn(turned, found, station, end, image, to_last)
     return turned
 
 
@@ -160,7 +161,7 @@ def _flag(side: Side, layer: str | None) -> bool | None:
     """Whether a layer's images are channels-last; a pair's are channels-first, as torch's."""
     if layer is not None:
         return side.layers[layer].channels_last
-    return any(layer.channels_last for layer in side.layers.values())
+    return any(x.channels_last for x in side.layers.values() if x.kind in (*_IMAGE, *_NORMS))
 
 
 def _station(
@@ -243,8 +244,19 @@ def _unsaid(station: _Station, suspect: _Station, end: str) -> str:
 # ------------------------------------------------------------------ turning
 
 
-def _direction(route: list[_Station], station: _Station, suspect: _Station | None) -> bool:
+def _towards(source: Side, target: Side) -> bool | None:
+    """Whether the one framework's images are channels-first and the other's are not."""
+    last = [any(x.channels_last for x in side.layers.values()) for side in (source, target)]
+    return last[1] if last[0] != last[1] else None
+
+
+def _direction(
+    route: list[_Station], station: _Station, suspect: _Station | None, otherwise: bool | None
+) -> bool:
+    """Where no layer says what becomes of the images, it is as the frameworks have them."""
     directions = {s.to_last for s in ([suspect] if suspect else route) if s.to_last is not None}
+    if not any(s.kind in _IMAGE for s in route) and otherwise is not None:
+        directions = directions or {otherwise}
     if len(directions) != 1:
         raise ArgumentError(
             f"port: flatten names {station.name!r}, but the images of both models have their "

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from unigrad.backend import Array, Backend, is_floating
-from unigrad.errors import ArgumentError, ShapeError, UnsupportedError
+from unigrad.errors import ArgumentError, ShapeError, StructureError, UnsupportedError
 from unigrad.layouts import Layer
 from unigrad.models.keras_layers import layers_of
 from unigrad.stateless import ModelOptions, StatelessModel
@@ -70,6 +70,7 @@ class KerasModel(StatelessModel):
         self._params = {n: v for n, v in names.items() if id(v) in taken}
         self._state = {n: v for n, v in names.items() if id(v) not in taken}
         self._dtypes = {n: backend.dtype(x) for n, x in self.params().items()}
+        self._known = {id(v): v for v in names.values()}
         weights = {id(v) for v in model.weights}
         self._seeds = [v for v in names.values() if id(v) not in weights]
 
@@ -94,6 +95,7 @@ class KerasModel(StatelessModel):
                     f"mode={self._mode!r} is set in ug.functional(mode=); type mode=None there"
                 )
             options = {**options, "training": self._mode == "train"}
+        self._require_unchanged()
         values = {id(v): self._weight(n, params[n]) for n, v in self._params.items()}
         before = self.state() if state is None else self._arrays(state)
         values.update((id(v), before[n]) for n, v in self._state.items())
@@ -117,6 +119,20 @@ class KerasModel(StatelessModel):
 
     def layers(self) -> list[Layer]:
         return layers_of(self._model, {id(v): n for n, v in (self._params | self._state).items()})
+
+    def _require_unchanged(self) -> None:
+        """Refuse a model whose layers were added, replaced or taken away since it was read."""
+        present = {id(v): v for v in self._model.variables}
+        if present.keys() != self._known.keys():
+            paths = [
+                v.path
+                for key, v in (self._known | present).items()
+                if (key in present) is not (key in self._known)
+            ]
+            raise StructureError(
+                f"{self.name} has changed since ug.functional took it: {paths} came or went; "
+                f"type: apply, params = ug.functional(model) again"
+            )
 
     def _read(self, variables: Mapping[str, Variable]) -> dict[str, Array]:
         return {n: self._backend.stop_gradient(v.value) for n, v in variables.items()}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from unigrad import layouts
@@ -20,39 +21,52 @@ def layers_of(model: Any, names: Mapping[int, str]) -> list[Layer]:
     """
     found: list[Layer] = []
     claimed: set[str] = set()
-    for layer in _walk(model, names, set()):
+    for layer in _walk(model, names, set(), None):
         if claimed.isdisjoint(layer.names):
             found.append(layer)
             claimed.update(layer.names)
     return found
 
 
-def _walk(layer: Any, names: Mapping[int, str], seen: set[int]) -> Iterator[Layer]:
+def _walk(
+    layer: Any, names: Mapping[int, str], seen: set[int], direction: layouts.Direction | None
+) -> Iterator[Layer]:
+    """Args: ``direction`` is that of the recurrent layer around this one."""
     if id(layer) in seen:
         return
     seen.add(id(layer))
-    known = list(_layers(layer, names)) if layer.quantization_mode is None else []
+    known = list(_layers(layer, names, direction)) if layer.quantization_mode is None else []
     yield from known
+    if isinstance(layer, sys.modules["keras"].layers.RNN):
+        direction = "backward" if layer.go_backwards else "forward"
     if not known:
         for inner in layer._layers:
-            yield from _walk(inner, names, seen)
+            yield from _walk(inner, names, seen, direction)
 
 
-def _layers(x: Any, names: Mapping[int, str]) -> Iterator[Layer]:
+def _layers(
+    x: Any, names: Mapping[int, str], direction: layouts.Direction | None
+) -> Iterator[Layer]:
     """One layer that is known; none if its weights are not its own variables (LoRA)."""
     keras = sys.modules["keras"]
-    kinds, activations = keras.layers, keras.activations
+    kinds = keras.layers
 
     def at(variable: Any) -> str | None:
         return names.get(id(variable))
 
     match x:
         case kinds.Dense() if weight := at(x.kernel):
-            yield layouts.dense(_path(weight), weight=weight, bias=at(x.bias), transposed=True)
+            yield layouts.dense(
+                _path(weight),
+                weight=weight,
+                bias=at(x.bias),
+                transposed=True,
+                channels_last=keras.config.image_data_format() == "channels_last",
+            )
         case kinds.SeparableConv1D() | kinds.SeparableConv2D():
             yield from _separable(x, at(x.depthwise_kernel), at(x.pointwise_kernel), at(x.bias))
         case kinds.DepthwiseConv1D() | kinds.DepthwiseConv2D() if weight := at(x.kernel):
-            yield _depthwise(x, weight, at(x.bias))
+            yield _depthwise(x, _path(weight), weight, at(x.bias))
         case kinds.Conv1DTranspose() | kinds.Conv2DTranspose() | kinds.Conv3DTranspose() if (
             weight := at(x.kernel)
         ):
@@ -106,7 +120,7 @@ def _layers(x: Any, names: Mapping[int, str]) -> Iterator[Layer]:
         case kinds.MultiHeadAttention():
             yield from _attention(x, names)
         case kinds.LSTMCell() | kinds.GRUCell() | kinds.SimpleRNNCell() if weight := at(x.kernel):
-            yield from _recurrent(x, weight, at(x.recurrent_kernel), at(x.bias), kinds, activations)
+            yield from _recurrent(x, weight, at(x.recurrent_kernel), at(x.bias), kinds, direction)
 
 
 def _path(name: str) -> str:
@@ -121,9 +135,9 @@ def _is_last(x: Any) -> bool:
     return bool(x.data_format == "channels_last")
 
 
-def _depthwise(x: Any, weight: str, bias: str | None) -> Layer:
+def _depthwise(x: Any, path: str, weight: str, bias: str | None) -> Layer:
     return layouts.conv(
-        _path(weight),
+        path,
         weight=weight,
         bias=bias,
         order=_window(x) + "IO",
@@ -137,9 +151,9 @@ def _separable(
 ) -> Iterator[Layer]:
     if depthwise is None or pointwise is None:
         return
-    yield _depthwise(x, depthwise, None)
+    yield _depthwise(x, f"{_path(depthwise)}/depthwise", depthwise, None)
     yield layouts.conv(
-        _path(pointwise),
+        f"{_path(pointwise)}/pointwise",
         weight=pointwise,
         bias=bias,
         order=_window(x) + "IO",
@@ -169,41 +183,34 @@ def _attention(x: Any, names: Mapping[int, str]) -> Iterator[Layer]:
 
 
 def _recurrent(
-    x: Any, weight_ih: str, weight_hh: str | None, bias: str | None, kinds: Any, activations: Any
+    x: Any,
+    weight_ih: str,
+    weight_hh: str | None,
+    bias: str | None,
+    kinds: Any,
+    direction: layouts.Direction | None,
 ) -> Iterator[Layer]:
-    """One direction; none with activations or gates of another function than other frameworks'."""
+    """One direction; none of a GRU that resets before its product."""
     if weight_hh is None:
         return
-    path = _path(weight_ih)
-    usual = x.activation is activations.tanh
+    make: Callable[..., Layer]
+    facts = {"activation": layouts.activation_of(x.activation), "direction": direction}
     match x:
         case kinds.SimpleRNNCell():
-            name = getattr(x.activation, "__name__", None)
-            yield layouts.rnn(
-                path,
-                weight_ih=weight_ih,
-                weight_hh=weight_hh,
-                bias=bias,
-                transposed=True,
-                activation=name,
-            )
-        case kinds.LSTMCell() if usual and x.recurrent_activation is activations.sigmoid:
-            yield layouts.lstm(
-                path,
-                weight_ih=weight_ih,
-                weight_hh=weight_hh,
-                bias=bias,
-                gates="ifgo",
-                transposed=True,
-            )
-        case kinds.GRUCell() if (
-            usual and x.recurrent_activation is activations.sigmoid and x.reset_after
-        ):
-            yield layouts.gru(
-                path,
-                weight_ih=weight_ih,
-                weight_hh=weight_hh,
-                bias=bias,
-                gates="zrn",
-                transposed=True,
-            )
+            make = layouts.rnn
+        case kinds.LSTMCell():
+            make = functools.partial(layouts.lstm, gates="ifgo")
+        case kinds.GRUCell() if x.reset_after:
+            make = functools.partial(layouts.gru, gates="zrn")
+        case _:
+            return
+    if not isinstance(x, kinds.SimpleRNNCell):
+        facts["gate_activation"] = layouts.activation_of(x.recurrent_activation)
+    yield make(
+        _path(weight_ih),
+        weight_ih=weight_ih,
+        weight_hh=weight_hh,
+        bias=bias,
+        transposed=True,
+        **facts,
+    )

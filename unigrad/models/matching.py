@@ -10,13 +10,11 @@ from typing import Any, TypeAlias
 
 from unigrad.errors import ArgumentError, ShapeError, StructureError
 from unigrad.models.sides import Item, Side, show_shapes
+from unigrad.models.unowned import pairs
 
 __all__ = ["Match", "Source", "match"]
 
 Axes: TypeAlias = "tuple[int, ...] | None"
-
-_BY_SHAPE = ("dense", "embedding", "batch_norm", "layer_norm", "group_norm", "instance_norm")
-"""Kinds whose arrays lie alike wherever their shapes agree, if no two axes are equally long."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,8 @@ def match(source: Side, target: Side, mapping: Mapping[Any, Any]) -> Match:
     used = _used(found)
     rest = [item for item in source.shapes if item not in used]
     wanted = [item for item in target.shapes if item not in found.items]
-    _match_rest(found, source, target, rest, wanted)
+    for item, goal in pairs(source, target, rest, wanted):
+        _put(found, target, goal, Source(item))
     used = _used(found)
     rest = [item for item in rest if item not in used]
     wanted = [item for item in wanted if item not in found.items]
@@ -212,22 +211,24 @@ def _match_layers(
     """Layers of one kind and one set of shapes, in order where there are several.
 
     Several are matched only where the layers of their kind follow each other in the same order
-    of shapes on both sides: otherwise the order says nothing.
+    of shapes on both sides: otherwise the order says nothing, and only equal names do.
     """
     first, second = _by_signature(source, ours), _by_signature(target, theirs)
     for signature, names in first.items():
         others = second.get(signature, [])
         kind = signature[0]
-        if len(names) != len(others) or (
-            len(names) > 1
-            and not (
-                _in_order(source, names)
-                and _in_order(target, others)
-                and _order(source, ours, kind) == _order(target, theirs, kind)
-            )
-        ):
+        if len(names) != len(others):
             continue
-        _refuse_crossed(names, others)
+        if len(names) == 1 or (
+            _in_order(source, names)
+            and _in_order(target, others)
+            and _order(source, ours, kind) == _order(target, theirs, kind)
+        ):
+            _refuse_crossed(names, others)
+        elif sorted(map(_plain, names)) == sorted(map(_plain, others)):
+            names, others = sorted(names, key=_plain), sorted(others, key=_plain)
+        else:
+            continue
         for layer, other in zip(names, others, strict=True):
             _refuse_facts(source, target, layer, other)
             _pair_up(found, target, layer, other, source.roles(layer))
@@ -262,10 +263,13 @@ def _in_order(side: Side, names: list[str]) -> bool:
     )
 
 
+def _plain(name: str) -> str:
+    return name.replace("/", ".")
+
+
 def _refuse_crossed(names: list[str], others: list[str]) -> None:
     """The same names in another order: one of the orders is not that of the definition."""
-    plain = [name.replace("/", ".") for name in names]
-    crossed = [name.replace("/", ".") for name in others]
+    plain, crossed = [_plain(name) for name in names], [_plain(name) for name in others]
     if plain != crossed and sorted(plain) == sorted(crossed):
         raise StructureError(
             f"port: the layers {names} and {others} are alike in shape and have the same names "
@@ -283,34 +287,6 @@ def _refuse_facts(source: Side, target: Side, layer: str, other: str) -> None:
                 f"different things: {fact} is {stated[fact]!r} and {known[fact]!r}; make them "
                 f"equal, or port the weights all the same: mapping={{{layer!r}: {other!r}}}"
             )
-
-
-def _match_rest(
-    found: Match, source: Side, target: Side, rest: list[Item], wanted: list[Item]
-) -> None:
-    """Arrays of equal shape, in order; a layer's array meets an unowned one where it is clear."""
-    theirs = [target.shapes[item] for item in wanted]
-    same_order = [source.shapes[item] for item in rest] == theirs
-    groups: dict[tuple[int, ...], list[Item]] = defaultdict(list)
-    for item in rest:
-        groups[source.shapes[item]].append(item)
-    for shape, items in groups.items():
-        goals = [item for item in wanted if target.shapes[item] == shape]
-        if len(items) != len(goals) or (len(items) > 1 and not same_order):
-            continue
-        for item, goal in zip(items, goals, strict=True):
-            if _is_clear(source, item, target, goal):
-                _put(found, target, goal, Source(item))
-
-
-def _is_clear(source: Side, item: Item, target: Side, goal: Item) -> bool:
-    if item[0] is None and goal[0] is None:
-        return True
-    if item[0] is not None and goal[0] is not None:
-        return False  # two layers that do not match as a whole
-    layer = source.layers[item[0]] if item[0] is not None else target.layers[str(goal[0])]
-    shape = source.shapes[item]
-    return layer.kind in _BY_SHAPE and len(set(shape)) == len(shape)
 
 
 # ------------------------------------------------------------------ what is left over

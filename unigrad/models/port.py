@@ -29,8 +29,12 @@ def port(
     """``params`` of one model as those of an equivalent one: a dict by ``to_model``'s names.
 
     Layers are matched by ``mapping``, and the others by kind, shapes and order of definition;
-    their weights are transposed and their gates sorted as the frameworks have them. Dtypes are
-    kept; nothing is written into a model (`assign` does that).
+    their weights are transposed and their gates sorted as the frameworks have them. Arrays of no
+    known layer are matched by shape and the last word of their name. Dtypes are kept; nothing is
+    written into a model (`assign` does that).
+
+    Not compared: strides, padding, dilation, the order of calls, functions between layers, and a
+    flattened image with no convolution before it (say it in ``flatten``).
 
     Args:
         params: all parameters of ``from_model`` by its names, and any of its state: running

@@ -32,6 +32,7 @@ class Side:
         what: which argument of `port` it was.
         name: the model, for messages.
         backend: that of its arrays.
+        framework: what says how its arrays lie.
         present: its parameters and state by name, those that are numbers of floating point.
         required: the names of its trainable parameters.
         layers: by name, in the order of definition; arrays of another layer are left out.
@@ -42,6 +43,7 @@ class Side:
     what: str
     name: str
     backend: Backend
+    framework: str
     present: Mapping[str, Array]
     required: frozenset[str]
     layers: Mapping[str, Layer]
@@ -102,7 +104,10 @@ def read_side(model: Any, what: str) -> Side:
     shapes = _canonical_shapes(present, layers, owned, backend)
     required = frozenset(params) & present.keys()
     counters = frozenset(everything.keys() - present.keys())
-    return Side(what, stateless.name, backend, present, required, layers, shapes, counters)
+    framework = type(stateless).__qualname__
+    return Side(
+        what, stateless.name, backend, framework, present, required, layers, shapes, counters
+    )
 
 
 def _pair(params: Any, what: str) -> Side:
@@ -114,7 +119,8 @@ def _pair(params: Any, what: str) -> Side:
     backend = backend_of(list(params.values()))
     shapes: dict[Item, Shape] = {(None, name): np.shape(x) for name, x in params.items()}
     name = "a pair (apply, params)"
-    return Side(what, name, backend, params, frozenset(params), {}, shapes, frozenset())
+    required = frozenset(params)
+    return Side(what, name, backend, backend.name, params, required, {}, shapes, frozenset())
 
 
 def _numbers(arrays: Mapping[str, Array], backend: Backend) -> dict[str, Array]:
