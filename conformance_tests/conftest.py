@@ -9,8 +9,13 @@ import pytest
 
 from unigrad.testing import read_known_gaps
 
-# Helpers that import MXNet, which may be missing: the modules that use them skip with its name.
-collect_ignore = [f"unit/mxnet_{name}.py" for name in ("cases", "derivatives", "jitted", "layers")]
+# Helpers that import a framework that may be missing: modules that use them skip with its name.
+_HELPERS = ("cases", "derivatives", "jitted", "layers")
+collect_ignore = [
+    "benchmarks/mxnet_curvature.py",
+    "unit/jax_model_cases.py",
+    *(f"unit/mxnet_{name}.py" for name in _HELPERS),
+]
 
 
 @pytest.fixture(scope="session")

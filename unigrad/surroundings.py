@@ -19,6 +19,7 @@ __all__ = ["Surroundings", "fingerprint", "root", "stamp"]
 
 _NUMBERS = (bool, int, float, complex, str, bytes, np.generic, type(None))
 _FIXED = (tuple, frozenset)
+_FOLLOWED = (types.FunctionType, types.MethodType, functools.partial, types.ModuleType, type)
 LONGEST = 256
 """Containers of more entries are not looked through."""
 
@@ -137,6 +138,13 @@ class Surroundings:
             self._places.append((get, value, functools.partial(setattr, owner, name)))
             self.value(value)
 
+    def argument(self, value: Any) -> None:
+        """Look into an argument that is no array: an object as the owner of a method."""
+        if isinstance(value, _FOLLOWED) or not hasattr(value, "__dict__"):
+            self.value(value)
+        else:
+            self.owner(value)
+
     def function(self, f: Any) -> None:
         """Look into what a function of Python's own kind reads."""
         if not isinstance(f, types.FunctionType):
@@ -150,6 +158,8 @@ class Surroundings:
             for content in (f.__dict__.get("__wrapped__"), *map(_content, f.__closure__ or ())):
                 if callable(content):
                     self.value(content)
+            for argument in f.__dict__.get("arguments", ()):
+                self.argument(argument)
             return
         self.value(f.__dict__.get("__wrapped__"))
         for cell in f.__closure__ or ():

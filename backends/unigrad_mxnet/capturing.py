@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from unigrad import engine
-from unigrad.errors import UnigradError
+from unigrad.errors import UnigradError, UnsupportedError
 from unigrad_mxnet import hooks, memory, watching
 from unigrad_mxnet.framework import mx
 from unigrad_mxnet.graph import Run, Token, translated
@@ -39,14 +39,16 @@ class Capture:
         reason: why it cannot be replayed; ``None`` if it can.
         parameters: which arrays Gluon's parameters gave.
         seen: whether the function may have noticed that it is watched, by an error that it does
-            not raise otherwise: then its results are not to be used.
+            not raise otherwise, or has written into copies: its results are not to be used.
+        writes_arguments: whether it writes into its arguments, of which it has got copies.
     """
 
     def __init__(self, around: Around) -> None:
         self.reason: str | None = None
         self.parameters: list[tuple[Any, str, Any, Any]] = []
         self._around = around
-        self.seen = False
+        self.seen = self.writes_arguments = False
+        self._arguments: list[tuple[Any, Any]] = []
         self._origins: dict[int | None, bool] = {}  # whether an array was made on the way
         self._viewed: set[int | None] = set()
         self._before = np.random.get_state(), random.getstate()
@@ -60,8 +62,14 @@ class Capture:
     def fail(self, reason: str) -> None:
         self.reason = self.reason or reason
 
+    def given(self, arrays: Sequence[Any], copies: Sequence[Any]) -> None:
+        """The run starts, with copies in place of the arguments."""
+        self._arguments = list(zip(arrays, copies, strict=True))
+
     def finish(self) -> None:
         """The run is over."""
+        if not all(memory.same_bytes(x, copy) for x, copy in self._arguments):
+            self._writes_arguments()  # in another thread, or by way of another library
         if _random_state() != self._state or self._around.drew():
             self.fail("it draws random numbers")
         if not self._around.unchanged():
@@ -112,6 +120,27 @@ class Capture:
             if record.notes.handle_moves(of):
                 record.notes.note_view(of, view, lambda xs: [_stopped(xs[0])], shape)
                 return
+
+    def writes(self, place: tuple[int, int] | None) -> None:
+        """These places of the memory are about to be written.
+
+        Raises:
+            UnsupportedError: if they are an argument's; the run is of no use then.
+        """
+        if place is None:
+            return
+        if any(memory.overlap(x, place) for pair in self._arguments for x in pair):
+            self._writes_arguments()
+            raise UnsupportedError("ug.jit does not capture a write into an argument")
+        self._written += [
+            (x, hooks.original("asnumpy")(x))
+            for x in self._held
+            if x.stype == "default" and memory.overlap(x, place)
+        ]
+
+    def _writes_arguments(self) -> None:
+        self.fail("it writes into an argument")
+        self.seen = self.writes_arguments = True
 
     def filled(self, handle: int | None) -> None:
         """An array is written with Python's values."""

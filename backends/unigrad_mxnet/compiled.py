@@ -3,7 +3,8 @@
 The first call runs the function and notes what it does, its derivatives included (`capturing`).
 From then on the arrays go to NumPy, through the recorded program (`unigrad.engine.recording`)
 and back; arrays from outside are read again at each call. If the surroundings, the parameters
-or the mode have changed, the function is captured anew; where it cannot be replayed, it runs.
+or the mode have changed, the function is captured anew; where it cannot be replayed, it runs,
+as where it writes into its arguments: a capture works on copies, and is discarded then.
 Arrays made from Python values are constants once two captures have made the same.
 """
 
@@ -84,6 +85,7 @@ class Compiled:
         with semantics(*arrays):
             with mx.autograd.pause(train_mode=training):
                 leaves = [x.copy() for x in arrays]
+            capture.given(arrays, leaves)
             with recording(leaves, exact=True) as record, capturing(capture):
                 record.watches = True
                 try:
@@ -101,6 +103,8 @@ class Compiled:
                 capture.fail("it handles an error that it does not raise otherwise")
                 capture.undo()
                 self._given_up(capture.reason or "")
+                if capture.writes_arguments:
+                    self._attempts = _ATTEMPTS
                 return None
             if capture.reason is None:
                 try:
@@ -141,7 +145,8 @@ def _usual(arrays: Arrays) -> bool:
 
 
 def _mode() -> tuple[Any, ...]:
-    return mx.autograd.is_training(), mx.util.is_np_shape(), mx.util.is_np_array()
+    numpy = mx.util.is_np_shape(), mx.util.is_np_array()
+    return mx.autograd.is_training(), *numpy, str(mx.context.current_context())
 
 
 class _Held:

@@ -35,6 +35,8 @@ __all__ = [
     "before_writing",
     "copied",
     "install",
+    "overlap",
+    "same_bytes",
 ]
 
 _LIB: Any = mx.base._LIB
@@ -111,6 +113,8 @@ def before_writing(handle: Any, noting: Recording | None = None) -> None:
         if record not in active.stack:  # of that thread this array alone is looked for
             record.exact |= record.notes.forget(handle.value)
     written = _place(handle) if active.stack else None
+    if active.capture is not None:
+        active.capture.writes(written)
     for record in active.stack:
         if not record.notes.handle_moves(handle.value):
             record.exact |= record.notes.forget(handle.value)
@@ -178,7 +182,7 @@ class Kept:
 
     def put_back(self) -> bool:
         """Whether a constant has been written since; if so, the recording has them as they were."""
-        if all(_equal(x, copy) for _, x, copy in self.pairs):
+        if all(same_bytes(x, copy) for _, x, copy in self.pairs):
             return False
         self.notes.constants.update({slot: copy for slot, _, copy in self.pairs})
         return True
@@ -189,7 +193,7 @@ def _kept(x: Any) -> Any:
         return copied(x)
 
 
-def _equal(x: Any, copy: Any) -> bool:
+def same_bytes(x: Any, copy: Any) -> bool:
     if x.shape != copy.shape or x.dtype != copy.dtype:
         return False
     places = [_place(y.handle) for y in (x, copy)]
@@ -210,6 +214,12 @@ def _place(handle: Any) -> tuple[int, int] | None:
     mx.base.check_call(_LIB.MXNDArrayGetData(handle, ctypes.byref(start)))
     size = math.prod(_shape(handle)) * np.dtype(_DTYPES[code.value]).itemsize
     return start.value or 0, (start.value or 0) + size
+
+
+def overlap(x: Any, written: tuple[int, int]) -> bool:
+    """Whether an array has values in these places of the memory."""
+    own = _place(x.handle)
+    return own is not None and max(own[0], written[0]) < min(own[1], written[1])
 
 
 def copied(x: Any) -> Any:

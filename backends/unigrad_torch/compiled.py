@@ -1,8 +1,9 @@
 """``ug.jit`` on torch: the function, derivatives and all, traced into one graph of ATen calls.
 
 It is traced on tensors without values. A function that asks for values, draws from streams of its
-own, or reads what cannot be watched, runs as it is. Trap: ``torch.compile`` of the function itself
-would follow unigrad's own Python line by line, and break it into many graphs.
+own, writes into tensors that are not its own, or reads what cannot be watched, runs as it is.
+Trap: ``torch.compile`` of the function itself would follow unigrad's own Python line by line, and
+break it into many graphs.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.modules import module as _modules
 from torch.utils import _device, _mode_utils
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from unigrad.backend import FlatFunction
-from unigrad_torch.program import Program, program_of
+from unigrad_torch.program import Program, program_of, written
 from unigrad_torch.surroundings import TorchSurroundings
 
 __all__ = ["Compiled", "compile_graph", "tracing"]
@@ -55,7 +58,7 @@ class Compiled:
 
     def __init__(self, f: FlatFunction) -> None:
         self._f = f
-        self._program: Program | None = None
+        self._programs: dict[Any, Program | None] = {}
         self._plain = False
         self._traces = self._failures = 0
 
@@ -63,7 +66,7 @@ class Compiled:
         if self._plain or _surrounded(xs):
             return None
         state = _state(xs)
-        program = self._program
+        program = self._programs.get(_mode())
         if program is None or program.state != state or not program.around.unchanged():
             program = self._traced(xs, state)
         elif program.pending:
@@ -77,7 +80,8 @@ class Compiled:
         if not _LOCK.acquire(blocking=False):
             return None
         try:
-            self._program = None
+            mode = _mode()
+            self._programs[mode] = None
             if self._traces == _TRACES or self._failures == _FAILURES:
                 self._plain = True
                 return None
@@ -89,7 +93,7 @@ class Compiled:
             program = self._trace(xs, state, around)
             if program is not None and self._traces == 1:
                 self._compile(program, xs)
-            self._program = program
+            self._programs[mode] = program
             return program
         finally:
             _LOCK.release()
@@ -97,10 +101,13 @@ class Compiled:
     def _trace(self, xs: Sequence[Tensor], state: Any, around: TorchSurroundings) -> Program | None:
         streams = _Streams()
         calls = _Calls(streams)
+        contents = around.contents()
 
         def watched(*ys: Tensor) -> tuple[Tensor, ...]:
-            with calls, _Values(calls):
+            known = list(map(_attributes, ys))
+            with calls, _Values(calls, ys):
                 outputs = self._f(*ys)
+            calls.asked |= list(map(_attributes, ys)) != known
             calls.attached = any(y.requires_grad for y in outputs)
             return outputs
 
@@ -114,10 +121,12 @@ class Compiled:
             self._failures += 1
             self._plain = calls.asked
         unchanged = around.unchanged() and not around.drew() and streams.unchanged()
+        unchanged &= contents.unchanged()
         streams.restore()
         if graph is None or not unchanged or calls.asked or calls.attached:
             self._plain |= graph is not None
             around.restore()
+            contents.restore()
             return None
         program = program_of(graph, state, around)
         if program is None:
@@ -161,6 +170,7 @@ def _surrounded(xs: Sequence[Tensor]) -> bool:
     if (
         torch.compiler.is_compiling()
         or tracing()
+        or any(_HOOKS)
         or torch._C._functorch.peek_interpreter_stack() is not None
         or torch.autograd.forward_ad._current_level >= 0
         or torch._C._len_torch_dispatch_stack() > 0
@@ -175,6 +185,14 @@ def _surrounded(xs: Sequence[Tensor]) -> bool:
 
 
 _KINDS = (torch.Tensor, torch.nn.Parameter)
+
+_HOOKS = [x for n, x in vars(_modules).items() if n.startswith("_global_") and type(x) is not bool]
+"""Hooks on all modules there are: dicts of them."""
+
+
+def _mode() -> tuple[bool, bool]:
+    """Which of the graphs is meant; a loop of training and validation goes to and fro."""
+    return torch.is_grad_enabled(), torch.is_inference_mode_enabled()
 
 
 def _state(xs: Sequence[Tensor]) -> Any:
@@ -303,6 +321,8 @@ class _Calls(TorchDispatchMode):
             or not _BY_VALUE.isdisjoint(func.tags)
         ):
             self.refuse()
+        if not all(isinstance(x, FakeTensor) for x in written(func, args, kwargs)):
+            self.refuse()  # before it is written
         if torch.Tag.nondeterministic_seeded in func.tags:
             self.drew = True
             with _mode_utils.no_dispatch():
@@ -316,22 +336,44 @@ _BY_VALUE = frozenset({torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_
 
 
 class _Values(torch.overrides.TorchFunctionMode):
-    """Questions for the values of tensors."""
+    """Questions for the values of tensors, and writes that no ATen call tells of."""
 
-    def __init__(self, calls: _Calls) -> None:
+    def __init__(self, calls: _Calls, inputs: Sequence[Tensor]) -> None:
         super().__init__()
-        self._calls = calls
+        self._calls, self._inputs = calls, inputs
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _ASKING:
+        if func in _ASKING or (_writes(func) and args and self._outside(args[0])):
             self._calls.refuse()
         return func(*args, **(kwargs or {}))
+
+    def _outside(self, x: Any) -> bool:
+        if not isinstance(x, torch.Tensor):
+            return False
+        if isinstance(x, FakeTensor):
+            return any(x is y for y in self._inputs)
+        return not torch._C._functorch.is_functorch_wrapped_tensor(x)  # its inside is seen below
 
 
 _ASKING = frozenset(
     getattr(torch.Tensor, name)
     for name in (
         *("item", "tolist", "numpy", "data_ptr", "__array__", "__bool__", "__float__", "__int__"),
-        *("__index__", "__complex__", "__dlpack__", "is_nonzero"),
+        *("__index__", "__complex__", "__dlpack__", "is_nonzero", "__repr__", "__format__"),
+        *("__deepcopy__", "__reduce_ex__", "backward"),
     )
+) | {torch.Tensor.data.__set__}
+
+_WRITING = frozenset(
+    {"__set__", "__delete__", "retain_grad", "register_hook", "register_post_accumulate_grad_hook"}
 )
+
+
+def _writes(func: Any) -> bool:
+    """Whether it may change its tensor, attributes such as ``data`` and ``grad`` included."""
+    name = getattr(func, "__name__", "")
+    return name in _WRITING or (name.endswith("_") and not name.endswith("__"))
+
+
+def _attributes(x: Tensor) -> Any:
+    return x.requires_grad, x.grad is None, sorted(x.__dict__)

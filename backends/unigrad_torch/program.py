@@ -7,7 +7,7 @@ one memory twice, it copies.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -15,7 +15,7 @@ import torch.fx
 
 from unigrad_torch.surroundings import TorchSurroundings
 
-__all__ = ["Program", "program_of"]
+__all__ = ["Program", "program_of", "written"]
 
 Tensor: TypeAlias = torch.Tensor
 
@@ -81,6 +81,12 @@ def program_of(
     """The program of a trace; ``None`` for one that writes into its inputs or captured tensors."""
     graph = traced.graph
     constants = _lift(traced)
+    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    lent = {
+        node
+        for node, x in zip(inputs[len(inputs) - len(constants) :], constants, strict=True)
+        if not x.untyped_storage().resizable()
+    }
     roots: dict[torch.fx.Node, torch.fx.Node] = {}
     for node in graph.nodes:
         roots[node] = node
@@ -88,20 +94,54 @@ def program_of(
             if node.op == "call_function" and node.args:  # one of several results
                 roots[node] = roots.get(node.args[0], node)
             continue
-        for place, argument in enumerate(node.target._schema.arguments):
-            if argument.alias_info is None:
-                continue
-            given = node.args[place] if place < len(node.args) else node.kwargs.get(argument.name)
-            for x in given if isinstance(given, (list, tuple)) else (given,):
-                if not isinstance(x, torch.fx.Node):
-                    continue
-                if argument.alias_info.is_write and roots[x].op == "placeholder":
-                    return None
+        if node.target is torch.ops.aten.lift_fresh_copy.default and node.args[0] in lent:
+            roots[node] = node.args[0]  # not a copy when f runs: the memory of a NumPy array
+        changed = written(node.target, node.args, node.kwargs)
+        if any(roots[x].op == "placeholder" for x in changed if isinstance(x, torch.fx.Node)):
+            return None
+        for argument, x in _arguments(node.target, node.args, node.kwargs):
+            if argument.alias_info is not None and isinstance(x, torch.fx.Node):
                 roots[node] = roots[x]
     _copy_outputs(graph, roots)
     graph.lint()
     traced.recompile()
     return Program(traced, constants, state, around)
+
+
+def written(op: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
+    """The arguments, nodes or tensors, that a call of an operator writes into."""
+    schema = op._schema
+    secretly = schema.name in _STATISTICS
+    if not secretly and not schema.is_mutable:
+        return []
+    found, training = [], True
+    for argument, x in _arguments(op, args, kwargs):
+        if argument.name == "training":
+            training = bool(x)
+        secret = secretly and argument.name in ("running_mean", "running_var")
+        alias = argument.alias_info
+        if x is not None and (secret or (alias is not None and alias.is_write)):
+            found.append(x)
+    return found if training or not secretly else []
+
+
+_STATISTICS = frozenset(
+    f"aten::{name}"
+    for name in (
+        *("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"),
+        *("batch_norm_update_stats", "batch_norm_gather_stats"),
+        "batch_norm_gather_stats_with_counts",
+    )
+)
+"""Operators that write into running statistics, and whose schema does not say so."""
+
+
+def _arguments(op: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
+    """What is given for each argument of an operator, lists entry by entry."""
+    for place, argument in enumerate(op._schema.arguments):
+        given = args[place] if place < len(args) else kwargs.get(argument.name)
+        for x in given if isinstance(given, (list, tuple)) else (given,):
+            yield argument, x
 
 
 def _lift(traced: torch.fx.GraphModule) -> list[Tensor]:

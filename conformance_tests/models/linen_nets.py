@@ -68,7 +68,7 @@ def build(architecture: str, dtype: str) -> Any:
     """The pair (module, variables)."""
     net = ARCHITECTURES[architecture]
     x, _ = net.batch()
-    with jax.experimental.enable_x64():
+    with (jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64)(True):
         module = _Net(architecture, jnp.dtype(dtype))
         start = array(x if net.tokens else x.astype(dtype))
         return module, module.init(jax.random.key(0), start)
@@ -76,7 +76,7 @@ def build(architecture: str, dtype: str) -> Any:
 
 def array(x: np.ndarray[Any, Any]) -> Any:
     """An array of these values; images with channels last."""
-    with jax.experimental.enable_x64():
+    with (jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64)(True):
         return jnp.asarray(x.transpose(0, 2, 3, 1) if x.ndim == 4 else x)
 
 

@@ -101,7 +101,7 @@ _NETS = {
 
 def build(architecture: str, dtype: str) -> Any:
     """The module; its GRU, which has no bias of the hidden state, is another function."""
-    with jax.experimental.enable_x64():
+    with (jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64)(True):
         return _NETS[architecture](
             dtype=jnp.dtype(dtype), param_dtype=jnp.dtype(dtype), rngs=nnx.Rngs(0)
         )
@@ -109,7 +109,7 @@ def build(architecture: str, dtype: str) -> Any:
 
 def array(x: np.ndarray[Any, Any]) -> Any:
     """An array of these values; images with channels last."""
-    with jax.experimental.enable_x64():
+    with (jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64)(True):
         return jnp.asarray(x.transpose(0, 2, 3, 1) if x.ndim == 4 else x)
 
 

@@ -235,7 +235,7 @@ class SelfAttention:
 @pytest.fixture
 def x64():
     jax = pytest.importorskip("jax")
-    with jax.experimental.enable_x64():
+    with (jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64)(True):
         yield jax
 
 

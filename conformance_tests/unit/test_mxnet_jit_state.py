@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -364,3 +365,114 @@ def test_per_example_inside_another_derivative() -> None:
     for scale in (1, 2, 3):
         wanted = 12 * (scale * X.asnumpy()) ** 3
         np.testing.assert_allclose(jitted(X * scale).asnumpy(), wanted, rtol=1e-12)
+
+
+def _added(x: Any) -> None:
+    x += 1
+
+
+def _through_out(x: Any) -> None:
+    nd.sgd_update(x, nd.ones_like(x), lr=-1.0, out=x)
+
+
+def _as_state(x: Any) -> None:
+    w = nd.ones_like(x)
+    nd.sgd_mom_update(w, w, x, lr=0.1, out=w)
+
+
+def _of_a_view(x: Any) -> None:
+    part = x[1:3]
+    part += 1
+
+
+def _paused(x: Any) -> None:
+    with autograd.pause():
+        x += 1
+
+
+def _swallowed(x: Any) -> None:
+    with contextlib.suppress(Exception):
+        x += 1
+
+
+def _elsewhere(x: Any) -> None:
+    thread = threading.Thread(target=lambda: _added(x))
+    thread.start()
+    thread.join()
+
+
+_WRITES: dict[str, Callable[[Any], object]] = {
+    "+=": _added,
+    "all": lambda x: x.__setitem__(slice(None), x + 1),
+    "all, a number": lambda x: x.__setitem__(slice(None), 5),
+    "all, of NumPy": lambda x: x.__setitem__(slice(None), np.full(x.shape, 7.0)),
+    "item": lambda x: x.__setitem__(0, 9),
+    "copyto": lambda x: (x + 1).copyto(x),
+    "out": _through_out,
+    "state of an update": _as_state,
+    "view": _of_a_view,
+    "reshaped": lambda x: _added(x.reshape((-1,))),
+    "detached": lambda x: _added(x.detach()),
+    "paused": _paused,
+    "an error that is swallowed": _swallowed,
+    "another thread": _elsewhere,
+}
+
+
+@pytest.mark.parametrize("name", _WRITES)
+@pytest.mark.parametrize("when", ["before", "after", "returned"])
+def test_a_function_that_writes_into_its_argument_runs(name: str, when: str) -> None:
+    calls: list[int] = []
+
+    def f(x: Any) -> Any:
+        calls.append(1)
+        y = x * 3 if when == "after" else None
+        _WRITES[name](x)
+        return x if when == "returned" else x * 2 if y is None else y
+
+    ours, theirs, jitted = nd.ones((4, 2)), nd.ones((4, 2)), ug.jit(f)
+    for k in range(1, 5):
+        found, wanted = jitted(ours).asnumpy(), f(theirs).asnumpy()
+        np.testing.assert_array_equal(found, wanted)
+        np.testing.assert_array_equal(ours.asnumpy(), theirs.asnumpy())
+        assert len(calls) == 2 * k
+    assert not replayed(jitted)
+
+
+def test_writes_into_the_memory_of_an_argument() -> None:
+    def of(jit: Callable[[Any], Any]) -> list[list[float]]:
+        z, w, both = nd.ones((3,)), nd.ones((3,)), nd.ones((3,))
+        part, count = w[0:2], nd.zeros((1,))
+
+        def closed(x: Any) -> Any:
+            count[:] = count.asnumpy() + 1
+            z[:] = z + 1
+            return x * count
+
+        def partly(x: Any) -> Any:
+            part[:] = part + 1
+            return x * 2
+
+        def twice(x: Any, y: Any) -> Any:
+            x += y
+            return x * y
+
+        def read(x: Any) -> Any:
+            x += 1
+            return x.sum() + part.sum()
+
+        calls = [(closed, (z,)), (partly, (w,)), (twice, (both, both)), (read, (w,))]
+        jitted = [(jit(f), args) for f, args in calls]
+        return [g(*args).asnumpy().tolist() for _ in range(4) for g, args in jitted]
+
+    assert of(ug.jit) == of(lambda f: f)
+
+
+def test_the_current_context() -> None:
+    def f(x: Any) -> Any:
+        return x * (1 + mx.context.current_context().device_id)
+
+    jitted = ug.jit(f)
+    for k in (0, 0, 1, 1, 0):
+        with mx.cpu(k):
+            assert_same(jitted, f, X)

@@ -400,7 +400,7 @@ def test_torch_to_flax_and_back_in_values_and_gradients():
     import jax
     import jax.numpy as jnp
 
-    with jax.experimental.enable_x64():
+    with (jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64)(True):
         ours = torch.nn.Sequential(
             torch.nn.Conv2d(2, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(24, 5)
         ).double()

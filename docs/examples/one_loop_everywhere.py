@@ -56,13 +56,10 @@ def keras_network() -> Any:
 
 
 def flax_network() -> Any:
-    import jax
     from flax import nnx
 
-    with jax.experimental.enable_x64():
-        options = {"param_dtype": np.float64, "rngs": nnx.Rngs(0)}
-        layers = nnx.Linear(64, 32, **options), nnx.tanh, nnx.Linear(32, 10, **options)
-        return nnx.Sequential(*layers)
+    rngs = nnx.Rngs(0)
+    return nnx.Sequential(nnx.Linear(64, 32, rngs=rngs), nnx.tanh, nnx.Linear(32, 10, rngs=rngs))
 
 
 def gluon_network() -> Any:

@@ -356,6 +356,9 @@ class _Compiled:
             self._constants = [None if o else y for o, y in zip(own, outputs, strict=True)]
             return tuple(outputs[i] for i in self._places)
 
+        # What `unigrad.surroundings` is to watch: a function, or the object of a method.
+        flat.__dict__["arguments"] = tuple([x for x in static if x is not None])
+
         self._run = backend.jit(flat, reuse_output=reuse_output)
 
     def run(self, arrays: Sequence[Array]) -> Sequence[Array] | None:

@@ -115,8 +115,8 @@ def _roots(p: Any) -> Any:
     n = shape_of(p)[0]
     if n < 2:
         return np.zeros(0)
-    companion = np.concatenate([np.reshape(-p[1:] / p[0], (1, n - 1)), np.eye(n - 2, n - 1)])
-    return np.linalg.eigvals(companion)
+    first = np.reshape(-p[1:] / p[0], (1, n - 1))
+    return np.linalg.eigvals(np.concatenate([first, np.eye(n - 2, n - 1, dtype=first.dtype)]))
 
 
 @composite("polyfit")
